@@ -1,0 +1,1 @@
+"""The command line. It reads what was recorded and records nothing itself."""

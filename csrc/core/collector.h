@@ -1,0 +1,64 @@
+/* From the recorders' queues to the trace buffer and to finished batches.
+ *
+ * Everything here happens under the collector's mutex, which is held while memory is
+ * moved and never while a file is written: a stuck disk stops nobody who reads the
+ * trace. Finished batches wait in the outbox, at most CIRRON_OUTBOX_BYTES; beyond that
+ * the oldest go and are counted.
+ */
+#ifndef CIRRON_CORE_COLLECTOR_H
+#define CIRRON_CORE_COLLECTOR_H
+
+#include "core/batch.h"
+#include "core/recorder.h"
+#include "core/store.h"
+
+enum { CIRRON_OUTBOX_BYTES = 64 * 1024 * 1024 };
+
+/* A finished batch on its way to the disk. */
+typedef struct cirron_document {
+    struct cirron_document *next;
+    cirron_buffer text;
+    cirron_id batch_id;
+    int64_t created_ns;
+    size_t records;
+} cirron_document;
+
+typedef struct cirron_collector {
+    pthread_mutex_t mutex;
+    cirron_registry *registry;
+    cirron_intern *names; /* owned */
+    cirron_store *store;  /* owned */
+    cirron_batch *batch;  /* owned */
+    cirron_id_stream ids; /* of marks and batches */
+    bool encodes;         /* false: nothing is meant for the disk */
+    cirron_document *outbox; /* oldest first */
+    cirron_document **outbox_end;
+    size_t outbox_bytes;
+    int64_t last_created_ns;
+    _Atomic uint64_t files_dropped;
+    _Atomic uint64_t records_dropped;
+} cirron_collector;
+
+int cirron_collector_init(cirron_collector *collector, cirron_registry *registry,
+                          size_t max_spans);
+
+/* One pass over the threads takes at most this many spans (and marks) of each, so that
+ * the outbox can be written in between; this many passes take all that was there. */
+enum {
+    CIRRON_SPANS_PER_PASS = 16384,
+    CIRRON_PASSES = CIRRON_SPANS_PER_THREAD / CIRRON_SPANS_PER_PASS + 1,
+};
+
+/* Takes what the threads have published; true when a pass left some. `seal` also ends
+ * the batch in the making once all is taken, so that it can be written. Takes the mutex. */
+bool cirron_collector_drain(cirron_collector *collector, bool seal);
+
+/* Adds a span that no thread recorded (the session's root). Takes the mutex. */
+void cirron_collector_add_span(cirron_collector *collector, const cirron_span_record *span,
+                               const char *payload);
+
+/* Takes the outbox over: a list, oldest first, or NULL. Takes the mutex. */
+cirron_document *cirron_collector_take(cirron_collector *collector);
+void cirron_document_free(cirron_document *document);
+
+#endif

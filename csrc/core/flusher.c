@@ -1,0 +1,265 @@
+/* The cycle: drain, take the outbox, write it, tell who waits. The mutex guards the few
+ * words that are waited for; it is never held while draining or writing, so a fork, a
+ * signal or a stuck disk in the middle of a cycle finds it free.
+ */
+#include "core/flusher.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+
+_Atomic bool cirron_disk_refused;
+
+int cirron_flusher_init(cirron_flusher *flusher, cirron_collector *collector) {
+    *flusher = (cirron_flusher){.collector = collector, .pid = getpid(), .wake = -1};
+    pthread_condattr_t attributes;
+    if (pthread_mutex_init(&flusher->mutex, NULL) != 0 ||
+        pthread_condattr_init(&attributes) != 0) {
+        return CIRRON_NO_MEMORY;
+    }
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* fails for bad ids only */
+    int failed = pthread_cond_init(&flusher->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    flusher->writer = cirron_spool_writer_new();
+    flusher->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return failed == 0 && flusher->writer != NULL && flusher->wake >= 0 ? CIRRON_OK
+                                                                        : CIRRON_NO_MEMORY;
+}
+
+static void wake(const cirron_flusher *flusher) {
+    uint64_t one = 1;
+    ssize_t written = write(flusher->wake, &one, sizeof one);
+    (void)written; /* a full counter wakes as well */
+}
+
+void cirron_flusher_kick(cirron_flusher *flusher) {
+    if (!atomic_exchange_explicit(&flusher->kicked, true, memory_order_relaxed)) {
+        wake(flusher);
+    }
+}
+
+void cirron_flusher_die(cirron_flusher *flusher, int signal) {
+    atomic_store(&flusher->signal, signal);
+    wake(flusher);
+}
+
+static void publish_stats(cirron_flusher *flusher) {
+    cirron_spool_stats stats = cirron_spool_writer_stats(flusher->writer);
+    bool refused_before = atomic_load_explicit(&flusher->disk_errno, memory_order_relaxed) != 0;
+    atomic_store(&flusher->spool_bytes, stats.bytes);
+    atomic_store(&flusher->files_dropped, stats.files_dropped);
+    atomic_store(&flusher->records_dropped, stats.records_dropped);
+    atomic_store(&flusher->pending, (uint32_t)stats.pending);
+    atomic_store(&flusher->disk_errno, stats.last_errno);
+    if (stats.last_errno != 0 && !refused_before) {
+        atomic_store(&cirron_disk_refused, true);
+    }
+}
+
+static void write_documents(cirron_flusher *flusher, cirron_document *list) {
+    while (list != NULL) {
+        cirron_document *document = list;
+        list = document->next;
+        (void)cirron_spool_writer_submit(flusher->writer, &document->text, document->created_ns,
+                                         &document->batch_id, document->records);
+        cirron_document_free(document); /* what the disk refuses, the writer keeps */
+    }
+}
+
+static void reopen_spool(cirron_flusher *flusher) {
+    pthread_mutex_lock(&flusher->mutex);
+    bool reopen = flusher->reopen;
+    flusher->reopen = false;
+    char *dir = flusher->spool_dir;
+    flusher->spool_dir = NULL;
+    pthread_mutex_unlock(&flusher->mutex);
+    if (!reopen) {
+        return;
+    }
+    if (dir == NULL) {
+        cirron_spool_writer_discard(flusher->writer);
+    }
+    (void)cirron_spool_writer_open(flusher->writer, dir, flusher->spool_max_bytes);
+    cirron_free(dir);
+}
+
+static void run_cycle(cirron_flusher *flusher) {
+    int64_t start = cirron_monotonic_ns();
+    atomic_store_explicit(&flusher->kicked, false, memory_order_relaxed);
+    cirron_queues_settled();
+    cirron_id_next_epoch();
+    reopen_spool(flusher);
+    if (cirron_spool_writer_stats(flusher->writer).pending != 0) {
+        (void)cirron_spool_writer_retry(flusher->writer);
+    }
+    bool more = true;
+    for (int pass = 0; more && pass < CIRRON_PASSES; pass++) {
+        more = cirron_collector_drain(flusher->collector, true);
+        pthread_mutex_lock(&flusher->mutex);
+        flusher->cycles++;
+        pthread_cond_broadcast(&flusher->changed);
+        pthread_mutex_unlock(&flusher->mutex);
+        write_documents(flusher, cirron_collector_take(flusher->collector));
+        publish_stats(flusher);
+    }
+    atomic_store(&flusher->latency_ns, (uint64_t)(cirron_monotonic_ns() - start));
+}
+
+static void wait_for_work(cirron_flusher *flusher, int64_t next_tick) {
+    for (;;) {
+        int64_t left = next_tick - cirron_monotonic_ns();
+        if (left <= 0) {
+            return;
+        }
+        struct pollfd event = {.fd = flusher->wake, .events = POLLIN};
+        int64_t milliseconds = left / 1000000 + 1;
+        int ready = poll(&event, 1, milliseconds > 60000 ? 60000 : (int)milliseconds);
+        uint64_t count;
+        if (ready > 0 && read(flusher->wake, &count, sizeof count) > 0) {
+            return;
+        }
+    }
+}
+
+static void die_by(int signal_number) {
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    (void)sigaction(signal_number, &action, NULL);
+    (void)kill(getpid(), signal_number);
+}
+
+static void *run(void *argument) {
+    cirron_flusher *flusher = argument;
+    (void)prctl(PR_SET_NAME, "cirron-flusher");
+    bool stopping = false;
+    while (!stopping) {
+        pthread_mutex_lock(&flusher->mutex);
+        int64_t interval = flusher->interval_ns;
+        bool asked = flusher->asked != flusher->done || flusher->stopping || flusher->reopen;
+        pthread_mutex_unlock(&flusher->mutex);
+        if (!asked) {
+            wait_for_work(flusher, cirron_monotonic_ns() + interval);
+        }
+        int signal_number = atomic_exchange(&flusher->signal, 0);
+        if (signal_number != 0 && flusher->before_death != NULL) {
+            flusher->before_death();
+        }
+        pthread_mutex_lock(&flusher->mutex);
+        uint64_t ticket = flusher->asked;
+        stopping = flusher->stopping;
+        pthread_mutex_unlock(&flusher->mutex);
+        run_cycle(flusher);
+        if (signal_number != 0) {
+            die_by(signal_number);
+        }
+        pthread_mutex_lock(&flusher->mutex);
+        flusher->done = ticket;
+        stopping = stopping && flusher->stopping; /* a new start may have called it back */
+        flusher->running = !stopping;
+        pthread_cond_broadcast(&flusher->changed);
+        pthread_mutex_unlock(&flusher->mutex);
+    }
+    return NULL;
+}
+
+static int start_thread(cirron_flusher *flusher) {
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) {
+        return CIRRON_NO_MEMORY;
+    }
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    (void)pthread_attr_setstacksize(&attributes, 256 * 1024);
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t thread;
+    int failed = pthread_create(&thread, &attributes, run, flusher);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return failed == 0 ? CIRRON_OK : CIRRON_NO_MEMORY;
+}
+
+int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_t max_bytes,
+                         int64_t interval_ns) {
+    char *copy = NULL;
+    if (spool_dir != NULL) {
+        size_t size = strlen(spool_dir) + 1;
+        copy = cirron_malloc(size);
+        if (copy == NULL) {
+            return CIRRON_NO_MEMORY;
+        }
+        memcpy(copy, spool_dir, size);
+    }
+    int status = CIRRON_OK;
+    pthread_mutex_lock(&flusher->mutex);
+    cirron_free(flusher->spool_dir);
+    flusher->spool_dir = copy;
+    flusher->spool_max_bytes = max_bytes;
+    flusher->interval_ns = interval_ns;
+    flusher->reopen = true;
+    flusher->stopping = false;
+    if (!flusher->running) {
+        status = start_thread(flusher);
+        flusher->running = status == CIRRON_OK;
+    }
+    pthread_mutex_unlock(&flusher->mutex);
+    wake(flusher);
+    return status;
+}
+
+static struct timespec deadline_in(int64_t timeout_ns) {
+    int64_t at = cirron_monotonic_ns() + timeout_ns;
+    return (struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
+}
+
+static bool ask(cirron_flusher *flusher, bool stop, int64_t timeout_ns) {
+    struct timespec deadline = deadline_in(timeout_ns);
+    pthread_mutex_lock(&flusher->mutex);
+    bool running = flusher->running;
+    bool done = !running;
+    if (running) {
+        uint64_t ticket = ++flusher->asked;
+        flusher->stopping |= stop;
+        wake(flusher);
+        int waited = 0;
+        while (flusher->done < ticket && waited == 0) {
+            waited = pthread_cond_timedwait(&flusher->changed, &flusher->mutex, &deadline);
+        }
+        done = flusher->done >= ticket;
+    }
+    pthread_mutex_unlock(&flusher->mutex);
+    if (!running) {
+        bool more = true;
+        for (int pass = 0; more && pass < CIRRON_PASSES; pass++) {
+            more = cirron_collector_drain(flusher->collector, false);
+        }
+    }
+    return done;
+}
+
+bool cirron_flusher_flush(cirron_flusher *flusher, int64_t timeout_ns) {
+    return ask(flusher, false, timeout_ns);
+}
+
+bool cirron_flusher_stop(cirron_flusher *flusher, int64_t timeout_ns) {
+    return ask(flusher, true, timeout_ns);
+}
+
+uint64_t cirron_flusher_wait_cycle(cirron_flusher *flusher, uint64_t cycle, int64_t timeout_ns) {
+    struct timespec deadline = deadline_in(timeout_ns);
+    pthread_mutex_lock(&flusher->mutex);
+    int waited = 0;
+    while (flusher->cycles <= cycle && waited == 0) {
+        waited = pthread_cond_timedwait(&flusher->changed, &flusher->mutex, &deadline);
+    }
+    uint64_t cycles = flusher->cycles;
+    pthread_mutex_unlock(&flusher->mutex);
+    return cycles;
+}

@@ -1,0 +1,68 @@
+/* The native thread that brings records to the disk. It never attaches to Python, has
+ * all signals blocked, and wakes on its interval, when chunks pile up, on a flush and
+ * on SIGTERM. Nobody waits for it but with a bound.
+ */
+#ifndef CIRRON_CORE_FLUSHER_H
+#define CIRRON_CORE_FLUSHER_H
+
+#include "core/collector.h"
+#include "core/spool_writer.h"
+
+typedef struct cirron_flusher {
+    cirron_collector *collector;
+    cirron_spool_writer *writer; /* owned; the thread's alone while it runs */
+    int wake;                    /* eventfd */
+    int64_t pid;                 /* of the process that it serves */
+    _Atomic int signal;          /* a signal to die by after the next cycle, or 0 */
+    _Atomic bool kicked;         /* a wake is on its way */
+    void (*before_death)(void);  /* closes the session; called by the thread */
+
+    /* Copies for readers. */
+    _Atomic uint64_t spool_bytes;
+    _Atomic uint64_t files_dropped;
+    _Atomic uint64_t records_dropped;
+    _Atomic uint64_t latency_ns; /* of the last cycle */
+    _Atomic uint32_t pending;    /* batches that the disk refused */
+    _Atomic int disk_errno;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool running;
+    bool stopping;
+    uint64_t asked;        /* number of the last flush that was asked for */
+    uint64_t done;         /* and of the last that is done */
+    uint64_t cycles;       /* drains so far */
+    int64_t interval_ns;
+    char *spool_dir;       /* owned; NULL: nothing goes to the disk */
+    uint64_t spool_max_bytes;
+    bool reopen;           /* the two above are new */
+} cirron_flusher;
+
+/* The disk began to refuse and nobody was told yet: set by the thread, cleared by who
+ * tells. */
+extern _Atomic bool cirron_disk_refused;
+
+int cirron_flusher_init(cirron_flusher *flusher, cirron_collector *collector);
+
+/* Starts the thread when it does not run, with these settings from its next cycle on. */
+int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_t max_bytes,
+                         int64_t interval_ns);
+
+/* Asks for a cycle and waits until one that began after the call is done: true, or
+ * `timeout_ns` passed: false. Without the thread it drains here and writes nothing. */
+bool cirron_flusher_flush(cirron_flusher *flusher, int64_t timeout_ns);
+
+/* A last flush, after which the thread ends; it ends later when the disk is stuck. */
+bool cirron_flusher_stop(cirron_flusher *flusher, int64_t timeout_ns);
+
+/* Waits until a drain has been done since `cycle`, or `timeout_ns`; returns the number
+ * of drains so far. */
+uint64_t cirron_flusher_wait_cycle(cirron_flusher *flusher, uint64_t cycle, int64_t timeout_ns);
+
+/* Chunks pile up: wakes the thread, once. Safe in a signal handler, as is die. */
+void cirron_flusher_kick(cirron_flusher *flusher);
+
+/* Flush, then the default action of `signal`. */
+void cirron_flusher_die(cirron_flusher *flusher, int signal);
+
+#endif

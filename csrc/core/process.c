@@ -1,0 +1,252 @@
+/* The pointer to the state, the rebuilding in a child, and the session's root span,
+ * which no thread records: it is kept here, so that a signal can close it.
+ */
+#include "core/process.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+
+cirron_session cirron_current_session = {.cpu_time = true};
+
+/* The session's settings, kept for children; written with cirron_current_session. */
+static struct {
+    char *spool_dir; /* owned */
+    uint64_t spool_max_bytes;
+    int64_t flush_interval_ns;
+    size_t trace_max_spans;
+    char *attrs; /* owned */
+    uint32_t attrs_len;
+} settings = {.trace_max_spans = 100000};
+
+static cirron_process *_Atomic current;
+static _Atomic bool root_open;
+
+static void kick_flusher(void) {
+    cirron_process *process = atomic_load_explicit(&current, memory_order_acquire);
+    if (process != NULL && process->generation == cirron_generation()) {
+        cirron_flusher_kick(&process->flusher);
+    }
+}
+
+int cirron_process_init(void) {
+    cirron_queues_on_pile_up(kick_flusher);
+    return cirron_generation_init();
+}
+
+static cirron_process *build(uint32_t generation) {
+    cirron_process *process = cirron_calloc(1, sizeof *process);
+    if (process == NULL) {
+        return NULL;
+    }
+    process->generation = generation;
+    process->pid = getpid();
+    if (cirron_registry_init(&process->registry) != CIRRON_OK ||
+        cirron_collector_init(&process->collector, &process->registry, settings.trace_max_spans) !=
+            CIRRON_OK ||
+        cirron_flusher_init(&process->flusher, &process->collector) != CIRRON_OK) {
+        return NULL; /* leaked: a process that starts without memory for this ends soon */
+    }
+    process->flusher.before_death = cirron_session_close_root;
+    cirron_batch_set_process(process->collector.batch, process->pid, cirron_current_session.rank);
+    return process;
+}
+
+/* In a child of a session: what the child records goes to the same spool. */
+static void continue_session(cirron_process *process) {
+    process->collector.encodes = settings.spool_dir != NULL;
+    (void)cirron_flusher_start(&process->flusher, settings.spool_dir, settings.spool_max_bytes,
+                               settings.flush_interval_ns);
+    cirron_sigterm_continue(process);
+}
+
+static cirron_process *rebuild(void) {
+    uint32_t generation = cirron_generation_claim();
+    if (generation != 0) {
+        cirron_process *process = build(generation);
+        atomic_store(&current, process);
+        cirron_generation_publish(generation);
+        if (process != NULL && cirron_current_session.running) {
+            continue_session(process);
+        }
+    }
+    return atomic_load(&current);
+}
+
+cirron_process *cirron_process_get(void) {
+    if (__builtin_expect(cirron_generation() == 0 || cirron_generation() == UINT32_MAX, 0)) {
+        return rebuild();
+    }
+    return atomic_load_explicit(&current, memory_order_acquire);
+}
+
+cirron_recorder *cirron_recorder_attach(void) {
+    cirron_process *process = cirron_process_get();
+    return process != NULL ? cirron_registry_attach(&process->registry, process->generation)
+                           : NULL;
+}
+
+static cirron_span_record root_record(void) {
+    const cirron_session *session = &cirron_current_session;
+    return (cirron_span_record){.id = session->id,
+                                .start_ns = session->start_ns,
+                                .thread_id = session->thread_id,
+                                .attrs_len = settings.attrs_len,
+                                .session = session->number,
+                                .flags = CIRRON_SPAN_SESSION};
+}
+
+static char *copy_bytes(const char *bytes, size_t len) {
+    char *copy = cirron_malloc(len + 1);
+    if (copy != NULL) {
+        memcpy(copy, bytes, len);
+        copy[len] = '\0';
+    }
+    return copy;
+}
+
+static int keep_settings(const cirron_session_config *config) {
+    char *attrs = copy_bytes(config->attrs, config->attrs_len);
+    char *dir =
+        config->spool_dir != NULL ? copy_bytes(config->spool_dir, strlen(config->spool_dir)) : NULL;
+    if (attrs == NULL || (config->spool_dir != NULL && dir == NULL)) {
+        cirron_free(attrs);
+        cirron_free(dir);
+        return CIRRON_NO_MEMORY;
+    }
+    cirron_free(settings.attrs);
+    cirron_free(settings.spool_dir);
+    settings.attrs = attrs;
+    settings.attrs_len = (uint32_t)config->attrs_len;
+    settings.spool_dir = dir;
+    settings.spool_max_bytes = config->spool_max_bytes;
+    settings.flush_interval_ns = config->flush_interval_ns;
+    settings.trace_max_spans = config->trace_max_spans;
+    return CIRRON_OK;
+}
+
+static void write_root(cirron_process *process, uint32_t flags, int64_t duration_ns) {
+    cirron_collector *collector = &process->collector;
+    cirron_span_record root = root_record();
+    root.name = cirron_intern_name(collector->names, "cirron.session", 14);
+    root.flags |= flags;
+    root.duration_ns = duration_ns;
+    root.overhead_ns = atomic_load(&process->root_overhead_ns);
+    cirron_collector_add_span(collector, &root, settings.attrs);
+}
+
+static void free_documents(cirron_document *list) {
+    while (list != NULL) {
+        cirron_document *next = list->next;
+        cirron_document_free(list);
+        list = next;
+    }
+}
+
+int cirron_session_start(const cirron_session_config *config) {
+    cirron_process *process = cirron_process_get();
+    cirron_recorder *recorder = cirron_recorder_get();
+    if (process == NULL || recorder == NULL || keep_settings(config) != CIRRON_OK) {
+        return CIRRON_NO_MEMORY;
+    }
+    cirron_collector *collector = &process->collector;
+    pthread_mutex_lock(&collector->mutex);
+    collector->encodes = config->spool_dir != NULL;
+    int status = cirron_store_set_max_spans(collector->store, config->trace_max_spans);
+    cirron_batch_set_process(collector->batch, process->pid, config->rank);
+    if (!collector->encodes) {
+        cirron_batch_reset(collector->batch);
+    }
+    pthread_mutex_unlock(&collector->mutex);
+    if (!collector->encodes) {
+        free_documents(cirron_collector_take(collector));
+    }
+    if (status != CIRRON_OK) {
+        return status;
+    }
+    cirron_session *session = &cirron_current_session;
+    int64_t now = cirron_monotonic_ns();
+    *session = (cirron_session){.id = cirron_id_next(&recorder->ids),
+                                .number = session->number + 1,
+                                .generation = process->generation,
+                                .running = true,
+                                .cpu_time = config->cpu_time,
+                                .started_monotonic_ns = now,
+                                .start_ns = cirron_epoch_ns(now),
+                                .rank = config->rank,
+                                .thread_id = recorder->thread_id};
+    atomic_store(&process->root_overhead_ns, 0);
+    write_root(process, CIRRON_SPAN_OPEN, 0);
+    atomic_store(&root_open, true);
+    status = cirron_flusher_start(&process->flusher, config->spool_dir, config->spool_max_bytes,
+                                  config->flush_interval_ns);
+    if (status != CIRRON_OK) {
+        session->running = false;
+    }
+    return status;
+}
+
+const char *cirron_session_attrs(size_t *len) {
+    *len = settings.attrs_len;
+    return settings.attrs != NULL ? settings.attrs : "";
+}
+
+void cirron_session_close_root(void) {
+    const cirron_session *session = &cirron_current_session;
+    cirron_process *process = atomic_load(&current);
+    if (process == NULL || session->generation != cirron_generation() ||
+        !atomic_exchange(&root_open, false)) {
+        return;
+    }
+    write_root(process, 0, cirron_monotonic_ns() - session->started_monotonic_ns);
+}
+
+bool cirron_session_end(int64_t timeout_ns) {
+    cirron_process *process = cirron_process_get();
+    if (process == NULL) {
+        return true;
+    }
+    cirron_session_close_root();
+    cirron_current_session.running = false;
+    bool done = cirron_flusher_stop(&process->flusher, timeout_ns);
+    pthread_mutex_lock(&process->collector.mutex);
+    process->collector.encodes = true; /* kept for the session that may follow */
+    pthread_mutex_unlock(&process->collector.mutex);
+    return done;
+}
+
+void cirron_process_count(cirron_process *process, cirron_counters *counters) {
+    cirron_flusher *flusher = &process->flusher;
+    cirron_collector *collector = &process->collector;
+    uint64_t too_deep = atomic_load(&process->spans_too_deep);
+    *counters = (cirron_counters){
+        .spans = atomic_load(&process->spans_lost),
+        .marks = atomic_load(&process->marks_lost),
+        .spans_dropped = atomic_load(&process->spans_lost) + too_deep,
+        .marks_dropped = atomic_load(&process->marks_lost),
+        .spans_too_deep = too_deep,
+        .files_dropped =
+            atomic_load(&collector->files_dropped) + atomic_load(&flusher->files_dropped),
+        .records_dropped =
+            atomic_load(&collector->records_dropped) + atomic_load(&flusher->records_dropped),
+        .spool_bytes = atomic_load(&flusher->spool_bytes),
+        .latency_ns = atomic_load(&flusher->latency_ns),
+        .pending = atomic_load(&flusher->pending),
+        .disk_errno = atomic_load(&flusher->disk_errno),
+    };
+    cirron_recorder *recorder = atomic_load(&process->registry.first);
+    for (; recorder != NULL; recorder = recorder->next) {
+        counters->spans += atomic_load(&recorder->spans.head);
+        counters->marks += atomic_load(&recorder->marks.head);
+        counters->spans_dropped += atomic_load(&recorder->spans.dropped);
+        counters->marks_dropped += atomic_load(&recorder->marks.dropped);
+    }
+    pthread_mutex_lock(&collector->mutex);
+    counters->evicted = cirron_store_evicted(collector->store);
+    pthread_mutex_unlock(&collector->mutex);
+    pthread_mutex_lock(&flusher->mutex);
+    counters->flusher_running = flusher->running;
+    pthread_mutex_unlock(&flusher->mutex);
+}

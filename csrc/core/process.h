@@ -1,0 +1,99 @@
+/* The one state of a process, its sessions, and what a fork does to it.
+ *
+ * cirron_process_get() gives the state of the calling process; in a child of a fork the
+ * first call builds a new one and never touches what the parent had locked or recorded.
+ * The child inherits the session: its id stays the parent of what the child records,
+ * and its spool is where that goes; only the process that opened the session closes it.
+ *
+ * Starting and ending sessions is for one thread at a time (the binding holds the GIL).
+ */
+#ifndef CIRRON_CORE_PROCESS_H
+#define CIRRON_CORE_PROCESS_H
+
+#include "core/flusher.h"
+
+/* What the recording path looks at; written by one thread at a time, read with the GIL
+ * or by the thread that ends the process. Survives a fork as it is. */
+typedef struct cirron_session {
+    cirron_id id;
+    uint32_t number;     /* of sessions started so far; 0: none yet */
+    uint32_t generation; /* of the process that opened it */
+    bool running;
+    bool cpu_time;
+    int64_t started_monotonic_ns;
+    int64_t start_ns;
+    int64_t rank;
+    uint64_t thread_id;
+} cirron_session;
+
+extern cirron_session cirron_current_session;
+
+typedef struct cirron_session_config {
+    const char *spool_dir; /* NULL: nothing goes to the disk */
+    uint64_t spool_max_bytes;
+    int64_t flush_interval_ns;
+    size_t trace_max_spans;
+    int64_t rank;
+    bool cpu_time;
+    const char *attrs; /* of the root span: one JSON object */
+    size_t attrs_len;
+} cirron_session_config;
+
+typedef struct cirron_process {
+    uint32_t generation;
+    int64_t pid;
+    cirron_registry registry;
+    cirron_collector collector;
+    cirron_flusher flusher;
+    _Atomic uint64_t spans_lost; /* no memory for a recorder */
+    _Atomic uint64_t marks_lost;
+    _Atomic uint64_t spans_too_deep;
+    _Atomic int64_t root_overhead_ns; /* of the session, as the binding computes it */
+} cirron_process;
+
+/* Once, when the extension loads. */
+int cirron_process_init(void);
+
+/* NULL when there is no memory for the state. */
+cirron_process *cirron_process_get(void);
+
+/* Opens the root span. CIRRON_OK, or CIRRON_NO_MEMORY and nothing was started. */
+int cirron_session_start(const cirron_session_config *config);
+
+/* The root span's attributes, borrowed until the next start; "" for none. */
+const char *cirron_session_attrs(size_t *len);
+
+/* Records the end of the root span; nothing when this process did not open it or it is
+ * closed. Later records still belong to the session until cirron_session_end. */
+void cirron_session_close_root(void);
+
+/* Closes, flushes and stops the flusher. False when that took longer than `timeout_ns`. */
+bool cirron_session_end(int64_t timeout_ns);
+
+/* Counts since the process started; the binding subtracts what stood at a session's
+ * start. */
+typedef struct cirron_counters {
+    uint64_t spans; /* recorded: waiting, drained or dropped */
+    uint64_t marks;
+    uint64_t spans_dropped; /* for want of room, memory or depth */
+    uint64_t marks_dropped;
+    uint64_t spans_too_deep; /* of spans_dropped: never among `spans` */
+    uint64_t files_dropped;
+    uint64_t records_dropped;
+    uint64_t evicted; /* from the trace buffer */
+    uint64_t spool_bytes;
+    uint64_t latency_ns;
+    uint32_t pending;
+    int disk_errno;
+    bool flusher_running;
+} cirron_counters;
+
+void cirron_process_count(cirron_process *process, cirron_counters *counters);
+
+/* SIGTERM: flush, then die by it. False when its disposition is not the default. */
+bool cirron_sigterm_catch(void);
+
+/* In a child: what the parent caught, the child's flusher answers. */
+void cirron_sigterm_continue(cirron_process *process);
+
+#endif

@@ -1,0 +1,73 @@
+/* What a thread records with: its queues of spans and marks, its ids, its CPU clock.
+ *
+ * cirron_recorder_get() belongs to the calling thread and costs a look at thread-local
+ * memory and at the generation word. A recorder outlives its thread: the next new
+ * thread takes it over with what still waits in it, so memory follows the number of
+ * threads that live at once. Recorders of before a fork are never touched again.
+ */
+#ifndef CIRRON_CORE_RECORDER_H
+#define CIRRON_CORE_RECORDER_H
+
+#include "core/cpu_clock.h"
+#include "core/generation.h"
+#include "core/id.h"
+#include "core/record_queue.h"
+
+enum {
+    CIRRON_MARKS_PER_THREAD = 65536,
+    CIRRON_MARK_BYTES_PER_THREAD = 8 * 1024 * 1024,
+    CIRRON_SPANS_PER_THREAD = 262144, /* 30 MiB of records */
+    CIRRON_SPAN_BYTES_PER_THREAD = 32 * 1024 * 1024,
+};
+
+typedef struct cirron_recorder {
+    cirron_queue spans;
+    cirron_queue marks;
+    cirron_id_stream ids;
+    cirron_cpu_clock cpu;
+    uint64_t thread_id; /* the kernel's */
+    uint32_t generation;
+    bool warned_of_depth;
+    bool in_use;                  /* under the registry's mutex */
+    struct cirron_recorder *next; /* in the registry; set once */
+} cirron_recorder;
+
+/* All recorders of one process. */
+typedef struct cirron_registry {
+    pthread_mutex_t mutex;
+    cirron_recorder *_Atomic first; /* newest first; entries are never removed */
+} cirron_registry;
+
+int cirron_registry_init(cirron_registry *registry);
+
+/* A recorder of its own for the calling thread; NULL when there is no memory. */
+cirron_recorder *cirron_registry_attach(cirron_registry *registry, uint32_t generation);
+
+extern _Thread_local cirron_recorder *cirron_this_recorder;
+
+/* Builds what is missing: the process's state after a fork, the thread's recorder. */
+cirron_recorder *cirron_recorder_attach(void);
+
+/* The calling thread's recorder; NULL when there is no memory for one. */
+static inline cirron_recorder *cirron_recorder_get(void) {
+    cirron_recorder *recorder = cirron_this_recorder;
+    if (__builtin_expect(recorder != NULL && recorder->generation == cirron_generation(), 1)) {
+        return recorder;
+    }
+    return cirron_recorder_attach();
+}
+
+/* Room for a record with its payload (see record_queue.h); NULL: counted as dropped. */
+static inline cirron_span_record *cirron_recorder_reserve_span(cirron_recorder *recorder,
+                                                               uint32_t payload_len,
+                                                               char **payload, uint32_t *offset) {
+    return cirron_queue_reserve(&recorder->spans, payload_len, payload, offset);
+}
+
+static inline cirron_mark_record *cirron_recorder_reserve_mark(cirron_recorder *recorder,
+                                                               uint32_t payload_len,
+                                                               char **payload, uint32_t *offset) {
+    return cirron_queue_reserve(&recorder->marks, payload_len, payload, offset);
+}
+
+#endif

@@ -1,0 +1,455 @@
+/* The columns and what goes in and out of them, row by row. No row has an allocation
+ * of its own: columns grow together, texts go to one heap, names to a
+ * dictionary. An id of 32 lowercase hex digits becomes its 16 bytes; any other becomes
+ * the table's random prefix and its number among the odd ones, so that ids compare as
+ * 16 bytes everywhere and none can pass for another.
+ */
+#include "core/id.h"
+#include "core/span_columns.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "decode_hex8 reads lowest byte first");
+
+cirron_table *cirron_table_new(void) {
+    cirron_table *table = cirron_calloc(1, sizeof(*table));
+    if (table == NULL) {
+        return NULL;
+    }
+    cirron_text_dict_init(&table->names);
+    cirron_text_dict_init(&table->odd_ids);
+    table->odd_prefix = cirron_hash_seed();
+    if (cirron_buffer_append(&table->heap, "", 1) != CIRRON_OK) { /* offset 0 is no text */
+        cirron_table_free(table);
+        return NULL;
+    }
+    return table;
+}
+
+void cirron_table_free(cirron_table *table) {
+    if (table == NULL) {
+        return;
+    }
+    cirron_span_array arrays[CIRRON_SPAN_ARRAYS];
+    cirron_table_span_arrays(table, arrays);
+    for (int i = 0; i < CIRRON_SPAN_ARRAYS; i++) {
+        cirron_free(*arrays[i].data);
+    }
+    for (int i = CIRRON_COLUMN_STORED; i < CIRRON_COLUMN_COUNT; i++) {
+        cirron_free(table->ints[i]);
+    }
+    cirron_text_dict_fini(&table->names);
+    cirron_text_dict_fini(&table->odd_ids);
+    cirron_buffer_fini(&table->heap);
+    cirron_free(table->marks);
+    cirron_free(table->snapshots);
+    cirron_free(table->sources);
+    cirron_free(table->duplicate_spans.items);
+    cirron_free(table->duplicate_marks.items);
+    cirron_free(table->duplicate_snapshots.items);
+    cirron_free(table->mark_starts);
+    cirron_free(table->mark_order);
+    cirron_free(table->tree_rows);
+    cirron_free(table->tree_depths);
+    cirron_free(table->sessions);
+    cirron_free(table);
+}
+
+void cirron_table_span_arrays(cirron_table *table, cirron_span_array arrays[CIRRON_SPAN_ARRAYS]) {
+    size_t n = 0;
+    for (; n < CIRRON_COLUMN_STORED; n++) {
+        arrays[n] = (cirron_span_array){(void **)&table->ints[n], sizeof(int64_t)};
+    }
+    arrays[n++] = (cirron_span_array){(void **)&table->ids, sizeof(*table->ids)};
+    arrays[n++] = (cirron_span_array){(void **)&table->parent_ids, sizeof(*table->parent_ids)};
+    arrays[n++] = (cirron_span_array){(void **)&table->attrs, sizeof(*table->attrs)};
+    arrays[n++] = (cirron_span_array){(void **)&table->span_names, sizeof(*table->span_names)};
+    arrays[n++] = (cirron_span_array){(void **)&table->span_sources, sizeof(*table->span_sources)};
+    arrays[n++] = (cirron_span_array){(void **)&table->span_present, sizeof(*table->span_present)};
+}
+
+/* Room for one more of `count` things of `size` bytes; *cap doubles. */
+static int grow(void **items, size_t count, size_t *cap, size_t size) {
+    if (count < *cap) {
+        return CIRRON_OK;
+    }
+    size_t larger = *cap * 2 + 64;
+    void *moved = count < CIRRON_TABLE_MAX_ROWS ? cirron_realloc(*items, larger * size) : NULL;
+    if (moved == NULL) {
+        return CIRRON_NO_MEMORY;
+    }
+    *items = moved;
+    *cap = larger;
+    return CIRRON_OK;
+}
+
+static int grow_spans(cirron_table *table) {
+    if (table->span_count < table->span_cap) {
+        return CIRRON_OK;
+    }
+    cirron_span_array arrays[CIRRON_SPAN_ARRAYS];
+    cirron_table_span_arrays(table, arrays);
+    size_t cap = table->span_cap;
+    for (int i = 0; i < CIRRON_SPAN_ARRAYS; i++) {
+        cap = table->span_cap; /* on failure the columns that did grow are merely long */
+        int status = grow(arrays[i].data, table->span_count, &cap, arrays[i].size);
+        if (status != CIRRON_OK) {
+            return status;
+        }
+    }
+    table->span_cap = cap;
+    return CIRRON_OK;
+}
+
+/* ---- texts and ids */
+
+static int store_text(cirron_table *table, cirron_text text, cirron_text_ref *ref) {
+    *ref = 0;
+    if (text.data == NULL) {
+        return CIRRON_OK;
+    }
+    uint32_t len = (uint32_t)text.len;
+    if (len != text.len) {
+        return CIRRON_NO_MEMORY;
+    }
+    int status = cirron_buffer_reserve(&table->heap, sizeof(len) + text.len);
+    if (status == CIRRON_OK) {
+        *ref = table->heap.len;
+        (void)cirron_buffer_append(&table->heap, &len, sizeof(len)); /* there is room */
+        (void)cirron_buffer_append(&table->heap, text.data, text.len);
+    }
+    return status;
+}
+
+cirron_text cirron_table_text(const cirron_table *table, cirron_text_ref ref) {
+    cirron_text text = {NULL, 0};
+    if (ref != 0) {
+        uint32_t len;
+        memcpy(&len, table->heap.data + ref, sizeof(len));
+        text = (cirron_text){table->heap.data + ref + sizeof(len), len};
+    }
+    return text;
+}
+
+static int store_name(cirron_table *table, cirron_text text, uint32_t *name) {
+    return cirron_text_dict_add(&table->names, text.data == NULL ? "" : text.data, text.len, name);
+}
+
+/* The value of eight hex digits, one a byte, lowest first; UINT64_MAX when some byte is
+ * none. All lanes at once: a spool has two ids a span. */
+static uint64_t decode_hex8(uint64_t text) {
+    const uint64_t ones = 0x0101010101010101ull;
+    uint64_t high = text & (0x80 * ones);
+    uint64_t letter = (text & (0x40 * ones)) >> 6; /* 1 where the byte is 0x40 or more */
+    uint64_t low = text & (0x0f * ones);
+    uint64_t value = low + letter * 9;
+    uint64_t upper = text & (0x70 * ones);
+    uint64_t expected = (0x30 * ones) + letter * 0x30; /* 0x3_ a digit, 0x6_ a letter */
+    uint64_t digit_over = (low + 6 * ones) & (0x10 * ones) & ~(letter << 4); /* 0x3a to 0x3f */
+    uint64_t letter_low = (low + 0x0f * ones) & (0x10 * ones);               /* low nibble not 0 */
+    uint64_t letter_over = (low + 9 * ones) & (0x10 * ones) & (letter << 4); /* over 6 */
+    uint64_t letter_zero = ~letter_low & (letter << 4);
+    if ((high | (upper ^ expected) | digit_over | letter_over | letter_zero) != 0) {
+        return UINT64_MAX;
+    }
+    value = (value << 4 | value >> 8) & 0x00ff00ff00ff00ffull;
+    value = (value | value >> 8) & 0x0000ffff0000ffffull;
+    return (value | value >> 16) & 0xffffffffull;
+}
+
+static int read_id(cirron_table *table, cirron_text text, cirron_id *id) {
+    if (text.len == 2 * sizeof(id->bytes)) {
+        uint64_t bad = 0;
+        for (size_t i = 0; i < 4; i++) {
+            uint64_t four = decode_hex8(cirron_hash_word(text.data + 8 * i));
+            uint32_t bytes = (uint32_t)four;
+            memcpy(id->bytes + 4 * i, &bytes, sizeof(bytes));
+            bad |= four >> 32;
+        }
+        if (bad == 0) {
+            return CIRRON_OK;
+        }
+    }
+    uint32_t number = 0;
+    int status = cirron_text_dict_add(&table->odd_ids, text.data == NULL ? "" : text.data, text.len,
+                                      &number);
+    uint64_t low = number;
+    memcpy(id->bytes, &table->odd_prefix, sizeof(low));
+    memcpy(id->bytes + 8, &low, sizeof(low));
+    return status;
+}
+
+cirron_text cirron_table_id_text(const cirron_table *table, const cirron_id *id, char hex[32]) {
+    uint64_t number = cirron_hash_word(id->bytes + 8);
+    if (cirron_hash_word(id->bytes) == table->odd_prefix && number < table->odd_ids.count) {
+        size_t len;
+        const char *text = cirron_text_dict_get(&table->odd_ids, (uint32_t)number, &len);
+        return (cirron_text){text, len};
+    }
+    cirron_id_to_hex(id, hex);
+    return (cirron_text){hex, 32};
+}
+
+/* ---- adding rows */
+
+int cirron_table_add_span(cirron_table *table, const cirron_table_span *span, uint32_t source) {
+    cirron_id id, parent_id;
+    bool has_parent = span->parent_id.data != NULL;
+    int status = read_id(table, span->id, &id);
+    if (status == CIRRON_OK && has_parent) {
+        status = read_id(table, span->parent_id, &parent_id);
+    }
+    if (status != CIRRON_OK) {
+        return status;
+    }
+    return cirron_table_put_span(table, &id, has_parent ? &parent_id : NULL, span, source);
+}
+
+int cirron_table_put_span(cirron_table *table, const cirron_id *id, const cirron_id *parent_id,
+                          const cirron_table_span *span, uint32_t source) {
+    uint32_t name;
+    cirron_text_ref attrs;
+    int status = grow_spans(table);
+    if (status == CIRRON_OK) {
+        status = store_name(table, span->name, &name);
+    }
+    if (status == CIRRON_OK) {
+        status = store_text(table, span->attrs, &attrs);
+    }
+    if (status != CIRRON_OK) {
+        return status;
+    }
+    size_t row = table->span_count++;
+    uint32_t present = span->present & ~(uint32_t)CIRRON_HAS_PARENT;
+    table->ids[row] = *id;
+    table->parent_ids[row] = parent_id == NULL ? (cirron_id){{0}} : *parent_id;
+    table->span_present[row] = (uint16_t)(present | (parent_id == NULL ? 0 : CIRRON_HAS_PARENT));
+    table->span_names[row] = name;
+    table->span_sources[row] = source;
+    table->attrs[row] = attrs;
+    table->ints[CIRRON_COLUMN_START][row] = span->start_ns;
+    table->ints[CIRRON_COLUMN_END][row] = span->end_ns;
+    table->ints[CIRRON_COLUMN_CPU][row] = span->cpu_ns;
+    table->ints[CIRRON_COLUMN_GPU][row] = span->gpu_ns;
+    table->ints[CIRRON_COLUMN_MEMORY][row] = span->memory_peak_bytes;
+    table->ints[CIRRON_COLUMN_INDEX][row] = span->index;
+    table->ints[CIRRON_COLUMN_THREAD][row] = span->thread_id;
+    table->ints[CIRRON_COLUMN_PID][row] = span->pid;
+    table->ints[CIRRON_COLUMN_RANK][row] = span->rank;
+    table->ints[CIRRON_COLUMN_OVERHEAD][row] = span->overhead_ns;
+    return CIRRON_OK;
+}
+
+int cirron_table_add_mark(cirron_table *table, const cirron_table_mark *mark, uint32_t source) {
+    cirron_id id, span_id;
+    int status = read_id(table, mark->id, &id);
+    if (status == CIRRON_OK) {
+        status = read_id(table, mark->span_id, &span_id);
+    }
+    if (status != CIRRON_OK) {
+        return status;
+    }
+    return cirron_table_put_mark(table, &id, &span_id, mark, source);
+}
+
+int cirron_table_put_mark(cirron_table *table, const cirron_id *id, const cirron_id *span_id,
+                          const cirron_table_mark *mark, uint32_t source) {
+    cirron_mark_row row = {
+        .id = *id,
+        .span_id = *span_id,
+        .ts_ns = mark->ts_ns,
+        .source = source,
+        .span_row = CIRRON_NO_ROW,
+        .value_type = mark->value_type,
+        .kind = mark->kind,
+    };
+    int status = grow((void **)&table->marks, table->mark_count, &table->mark_cap, sizeof(row));
+    if (status == CIRRON_OK) {
+        status = store_name(table, mark->name, &row.name);
+    }
+    if (status == CIRRON_OK) {
+        status = store_text(table, mark->attrs, &row.attrs);
+    }
+    if (mark->value_type == CIRRON_VALUE_FLOAT) {
+        row.value.as_float = mark->as_float;
+    } else if (mark->value_type != CIRRON_VALUE_STRING) {
+        row.value.as_int = mark->as_int;
+    } else if (status == CIRRON_OK) {
+        status = store_text(table, mark->as_string, &row.value.as_string);
+    }
+    if (status == CIRRON_OK) {
+        table->marks[table->mark_count++] = row;
+    }
+    return status;
+}
+
+int cirron_table_add_snapshot(cirron_table *table, const cirron_table_snapshot *snapshot,
+                              uint32_t source) {
+    cirron_snapshot_row row = {
+        .ts_ns = snapshot->ts_ns, .source = source, .span_row = CIRRON_NO_ROW};
+    const struct {
+        cirron_text text;
+        cirron_text_ref *ref;
+    } texts[] = {
+        {snapshot->tensor_name, &row.tensor_name},
+        {snapshot->shape, &row.shape},
+        {snapshot->dtype, &row.dtype},
+        {snapshot->mode, &row.mode},
+        {snapshot->stats, &row.stats},
+        {snapshot->blob_uri, &row.blob_uri},
+        {snapshot->attrs, &row.attrs},
+    };
+    int status =
+        grow((void **)&table->snapshots, table->snapshot_count, &table->snapshot_cap, sizeof(row));
+    if (status == CIRRON_OK) {
+        status = read_id(table, snapshot->id, &row.id);
+    }
+    if (status == CIRRON_OK) {
+        status = read_id(table, snapshot->span_id, &row.span_id);
+    }
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && status == CIRRON_OK; i++) {
+        status = store_text(table, texts[i].text, texts[i].ref);
+    }
+    if (status == CIRRON_OK) {
+        table->snapshots[table->snapshot_count++] = row;
+    }
+    return status;
+}
+
+int cirron_table_add_source(cirron_table *table, uint64_t bytes, uint32_t *source) {
+    int status = grow((void **)&table->sources, table->source_count, &table->source_cap,
+                      sizeof(*table->sources));
+    if (status == CIRRON_OK) {
+        table->sources[table->source_count++] =
+            (cirron_source){.bytes = bytes, .sdk_version = CIRRON_NO_ROW};
+        *source = (uint32_t)table->source_count;
+    }
+    return status;
+}
+
+int cirron_table_describe_source(cirron_table *table, uint32_t source, int64_t created_ns,
+                                 cirron_text sdk_version) {
+    cirron_source *about = &table->sources[source - 1];
+    about->created_ns = created_ns;
+    return sdk_version.data == NULL ? CIRRON_OK
+                                    : store_name(table, sdk_version, &about->sdk_version);
+}
+
+cirron_table_savepoint cirron_table_save(const cirron_table *table) {
+    return (cirron_table_savepoint){
+        .spans = table->span_count,
+        .marks = table->mark_count,
+        .snapshots = table->snapshot_count,
+        .sources = table->source_count,
+        .text_bytes = table->heap.len,
+    };
+}
+
+/* Names and odd ids stay in their dictionaries: nothing refers to them, and the next
+ * file may bring them again. */
+void cirron_table_rollback(cirron_table *table, const cirron_table_savepoint *savepoint) {
+    table->span_count = savepoint->spans;
+    table->mark_count = savepoint->marks;
+    table->snapshot_count = savepoint->snapshots;
+    table->source_count = savepoint->sources;
+    table->heap.len = savepoint->text_bytes;
+}
+
+/* ---- reading */
+
+size_t cirron_table_spans(const cirron_table *table) {
+    return table->span_count;
+}
+
+size_t cirron_table_marks(const cirron_table *table) {
+    return table->mark_count;
+}
+
+size_t cirron_table_snapshots(const cirron_table *table) {
+    return table->snapshot_count;
+}
+
+const int64_t *cirron_table_ints(const cirron_table *table, enum cirron_table_column column) {
+    return table->ints[column];
+}
+
+void cirron_table_present(const cirron_table *table, enum cirron_table_column column,
+                          uint8_t *present) {
+    static const uint16_t fields[CIRRON_COLUMN_STORED] = {
+        [CIRRON_COLUMN_END] = CIRRON_HAS_END,           [CIRRON_COLUMN_CPU] = CIRRON_HAS_CPU,
+        [CIRRON_COLUMN_GPU] = CIRRON_HAS_GPU,           [CIRRON_COLUMN_MEMORY] = CIRRON_HAS_MEMORY,
+        [CIRRON_COLUMN_INDEX] = CIRRON_HAS_INDEX,       [CIRRON_COLUMN_THREAD] = CIRRON_HAS_THREAD,
+        [CIRRON_COLUMN_PID] = CIRRON_HAS_PID,           [CIRRON_COLUMN_RANK] = CIRRON_HAS_RANK,
+        [CIRRON_COLUMN_OVERHEAD] = CIRRON_HAS_OVERHEAD,
+    };
+    const int64_t *values = table->ints[column];
+    for (size_t row = 0; row < table->span_count; row++) {
+        if (column >= CIRRON_COLUMN_STORED) {
+            present[row] = values[row] >= 0;
+        } else {
+            present[row] =
+                column == CIRRON_COLUMN_START || (table->span_present[row] & fields[column]) != 0;
+        }
+    }
+}
+
+const cirron_id *cirron_table_id(const cirron_table *table, size_t row) {
+    return &table->ids[row];
+}
+
+const cirron_id *cirron_table_parent_id(const cirron_table *table, size_t row) {
+    return table->span_present[row] & CIRRON_HAS_PARENT ? &table->parent_ids[row] : NULL;
+}
+
+size_t cirron_table_names(const cirron_table *table) {
+    return table->names.count;
+}
+
+cirron_text cirron_table_name_text(const cirron_table *table, uint32_t name) {
+    size_t len;
+    const char *text = cirron_text_dict_get(&table->names, name, &len);
+    return (cirron_text){text, len};
+}
+
+uint32_t cirron_table_name(const cirron_table *table, size_t row) {
+    return table->span_names[row];
+}
+
+cirron_text cirron_table_attrs(const cirron_table *table, size_t row) {
+    return cirron_table_text(table, table->attrs[row]);
+}
+
+const uint32_t *cirron_table_marks_of(const cirron_table *table, size_t row, size_t *count) {
+    *count = table->mark_starts[row + 1] - table->mark_starts[row];
+    return table->mark_order + table->mark_starts[row];
+}
+
+cirron_table_mark cirron_table_mark_at(const cirron_table *table, uint32_t mark) {
+    const cirron_mark_row *row = &table->marks[mark];
+    cirron_table_mark result = {
+        .name = cirron_table_name_text(table, row->name),
+        .attrs = cirron_table_text(table, row->attrs),
+        .ts_ns = row->ts_ns,
+        .value_type = row->value_type,
+        .kind = row->kind,
+    };
+    if (row->value_type == CIRRON_VALUE_FLOAT) {
+        result.as_float = row->value.as_float;
+    } else if (row->value_type == CIRRON_VALUE_STRING) {
+        result.as_string = cirron_table_text(table, row->value.as_string);
+    } else {
+        result.as_int = row->value.as_int;
+    }
+    return result;
+}
+
+const int32_t *cirron_table_tree_rows(const cirron_table *table) {
+    return table->tree_rows;
+}
+
+const int32_t *cirron_table_tree_depths(const cirron_table *table) {
+    return table->tree_depths;
+}
+
+const cirron_table_session *cirron_table_sessions(const cirron_table *table, size_t *count) {
+    *count = table->session_count;
+    return table->sessions;
+}

@@ -1,0 +1,377 @@
+/* Files are written under a temporary name and renamed, so that a reader never meets half
+ * a batch. What was written is remembered in a compact list, for the cap to count what
+ * it drops; the directory itself is listed when it is opened and when the cap is crossed.
+ */
+#include "core/spool_writer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/id.h"
+
+enum {
+    NAME_LEN = 20 + 1 + 32 + 5, /* <created_ns>-<batch_id>.json */
+    CAP_PERCENT_KEPT = 90,      /* so that the directory is not listed for each write */
+};
+
+/* A batch that waits for the disk. */
+typedef struct waiting {
+    struct waiting *next;
+    cirron_buffer document;
+    cirron_id batch_id;
+    int64_t created_ns;
+    size_t records;
+} waiting;
+
+/* A file that this writer wrote and that may still be there. */
+typedef struct written {
+    cirron_id batch_id;
+    int64_t created_ns;
+    uint64_t records;
+} written;
+
+struct cirron_spool_writer {
+    char *dir; /* owned; NULL: batches wait */
+    uint64_t max_bytes;
+    waiting *first; /* oldest first */
+    waiting **end;
+    size_t waiting_bytes;
+    written *files; /* owned; oldest first */
+    size_t file_count;
+    size_t file_cap;
+    cirron_spool_stats stats;
+};
+
+cirron_spool_writer *cirron_spool_writer_new(void) {
+    cirron_spool_writer *writer = cirron_calloc(1, sizeof *writer);
+    if (writer != NULL) {
+        writer->end = &writer->first;
+    }
+    return writer;
+}
+
+static void drop_first_waiting(cirron_spool_writer *writer) {
+    waiting *oldest = writer->first;
+    writer->first = oldest->next;
+    if (writer->first == NULL) {
+        writer->end = &writer->first;
+    }
+    writer->waiting_bytes -= oldest->document.cap;
+    writer->stats.pending--;
+    cirron_buffer_fini(&oldest->document);
+    cirron_free(oldest);
+}
+
+void cirron_spool_writer_discard(cirron_spool_writer *writer) {
+    while (writer->first != NULL) {
+        drop_first_waiting(writer);
+    }
+    writer->stats.last_errno = 0;
+}
+
+void cirron_spool_writer_free(cirron_spool_writer *writer) {
+    if (writer == NULL) {
+        return;
+    }
+    cirron_spool_writer_discard(writer);
+    cirron_free(writer->files);
+    cirron_free(writer->dir);
+    cirron_free(writer);
+}
+
+cirron_spool_stats cirron_spool_writer_stats(const cirron_spool_writer *writer) {
+    return writer->stats;
+}
+
+static void count_dropped(cirron_spool_writer *writer, uint64_t records) {
+    writer->stats.files_dropped++;
+    writer->stats.records_dropped += records;
+}
+
+/* ---- the directory */
+
+static int make_directories(const char *path) {
+    char *copy = cirron_malloc(strlen(path) + 1);
+    if (copy == NULL) {
+        return CIRRON_NO_MEMORY;
+    }
+    strcpy(copy, path);
+    for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        (void)mkdir(copy, 0755); /* whatever is wrong, the last one tells */
+        *slash = '/';
+    }
+    int failed = mkdir(copy, 0755) != 0 && errno != EEXIST;
+    cirron_free(copy);
+    return failed ? CIRRON_IO : CIRRON_OK;
+}
+
+static bool is_batch_name(const char *name) {
+    if (strlen(name) != NAME_LEN || name[20] != '-' || strcmp(name + 53, ".json") != 0) {
+        return false;
+    }
+    return strspn(name, "0123456789") == 20 && strspn(name + 21, "0123456789abcdef") == 32;
+}
+
+/* A batch file of the directory, ours or not. */
+typedef struct listed {
+    char name[NAME_LEN + 1];
+    uint64_t size;
+} listed;
+
+typedef struct listing {
+    listed *files; /* owned */
+    size_t count;
+    size_t cap;
+    uint64_t bytes;
+} listing;
+
+static int add_listed(listing *list, const char *name, uint64_t size) {
+    if (list->count == list->cap) {
+        size_t cap = list->cap == 0 ? 64 : list->cap * 2;
+        listed *files = cirron_realloc(list->files, cap * sizeof *files);
+        if (files == NULL) {
+            return CIRRON_NO_MEMORY;
+        }
+        list->files = files;
+        list->cap = cap;
+    }
+    listed *file = &list->files[list->count++];
+    memcpy(file->name, name, sizeof file->name);
+    file->size = size;
+    list->bytes += size;
+    return CIRRON_OK;
+}
+
+static int list_directory(const char *path, listing *list) {
+    *list = (listing){0};
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return CIRRON_IO;
+    }
+    int status = CIRRON_OK;
+    const struct dirent *entry;
+    while (status == CIRRON_OK && (entry = readdir(dir)) != NULL) {
+        struct stat info;
+        if (is_batch_name(entry->d_name) &&
+            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(info.st_mode)) {
+            status = add_listed(list, entry->d_name, (uint64_t)info.st_size);
+        }
+    }
+    closedir(dir);
+    return status;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const listed *)a)->name, ((const listed *)b)->name);
+}
+
+int cirron_spool_writer_open(cirron_spool_writer *writer, const char *dir, uint64_t max_bytes) {
+    char *copy = NULL;
+    if (dir != NULL) {
+        copy = cirron_malloc(strlen(dir) + 1);
+        if (copy == NULL) {
+            return CIRRON_NO_MEMORY;
+        }
+        strcpy(copy, dir);
+    }
+    cirron_free(writer->dir);
+    writer->dir = copy;
+    writer->max_bytes = max_bytes;
+    writer->file_count = 0;
+    writer->stats.bytes = 0;
+    if (dir == NULL) {
+        return CIRRON_OK;
+    }
+    listing list;
+    int status = make_directories(dir);
+    if (status == CIRRON_OK) {
+        status = list_directory(dir, &list);
+    }
+    if (status != CIRRON_OK) {
+        writer->stats.last_errno = errno;
+        return status;
+    }
+    writer->stats.bytes = list.bytes;
+    cirron_free(list.files);
+    return CIRRON_OK;
+}
+
+/* ---- the cap */
+
+static void format_name(char name[NAME_LEN + 1], int64_t created_ns, const cirron_id *batch_id) {
+    char hex[33] = {0};
+    cirron_id_to_hex(batch_id, hex);
+    snprintf(name, NAME_LEN + 1, "%020" PRId64 "-%s.json", created_ns, hex);
+}
+
+/* Records of the file, if this writer wrote it; it is forgotten. Files go oldest first,
+ * so ours is at the front of the list or nowhere. */
+static uint64_t forget_written(cirron_spool_writer *writer, const char *name) {
+    for (size_t i = 0; i < writer->file_count; i++) {
+        char ours[NAME_LEN + 1];
+        format_name(ours, writer->files[i].created_ns, &writer->files[i].batch_id);
+        int order = strcmp(ours, name);
+        if (order > 0) {
+            break;
+        }
+        if (order == 0) {
+            uint64_t records = writer->files[i].records;
+            writer->file_count -= i + 1; /* those before it are gone by other hands */
+            memmove(writer->files, writer->files + i + 1,
+                    writer->file_count * sizeof *writer->files);
+            return records;
+        }
+    }
+    return 0;
+}
+
+/* Deletes the oldest files until `incoming` more bytes fit. */
+static void enforce_cap(cirron_spool_writer *writer, uint64_t incoming) {
+    listing list;
+    if (list_directory(writer->dir, &list) != CIRRON_OK) {
+        cirron_free(list.files);
+        return; /* the write itself will tell */
+    }
+    qsort(list.files, list.count, sizeof *list.files, compare_names);
+    uint64_t goal = writer->max_bytes / 100 * CAP_PERCENT_KEPT;
+    int dir = open(writer->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < list.count && dir >= 0 && list.bytes + incoming > goal; i++) {
+        if (unlinkat(dir, list.files[i].name, 0) == 0) {
+            list.bytes -= list.files[i].size;
+            count_dropped(writer, forget_written(writer, list.files[i].name));
+        }
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+    writer->stats.bytes = list.bytes;
+    cirron_free(list.files);
+}
+
+static void remember_written(cirron_spool_writer *writer, const waiting *batch) {
+    if (writer->file_count == writer->file_cap) {
+        size_t cap = writer->file_cap == 0 ? 64 : writer->file_cap * 2;
+        written *files = cirron_realloc(writer->files, cap * sizeof *files);
+        if (files == NULL) {
+            return; /* should the cap drop it, its records are not counted */
+        }
+        writer->files = files;
+        writer->file_cap = cap;
+    }
+    writer->files[writer->file_count++] =
+        (written){batch->batch_id, batch->created_ns, batch->records};
+}
+
+/* ---- one file */
+
+static int write_whole(int fd, const char *data, size_t len) {
+    while (len != 0) {
+        ssize_t done = write(fd, data, len);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            errno = done == 0 ? ENOSPC : errno;
+            return CIRRON_IO;
+        }
+        data += done;
+        len -= (size_t)done;
+    }
+    return CIRRON_OK;
+}
+
+static int open_temporary(const char *path) {
+    return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+}
+
+static int write_file(const cirron_spool_writer *writer, const waiting *batch) {
+    char name[NAME_LEN + 1];
+    size_t size = strlen(writer->dir) + 1 + sizeof name + 4;
+    char *final = cirron_malloc(2 * size);
+    if (final == NULL) {
+        errno = ENOMEM;
+        return CIRRON_IO;
+    }
+    char *temporary = final + size;
+    format_name(name, batch->created_ns, &batch->batch_id);
+    snprintf(final, size, "%s/%s", writer->dir, name);
+    snprintf(temporary, size, "%s/%s.tmp", writer->dir, name);
+    int fd = open_temporary(temporary);
+    if (fd < 0 && errno == ENOENT && make_directories(writer->dir) == CIRRON_OK) {
+        fd = open_temporary(temporary);
+    }
+    int status = fd >= 0 ? write_whole(fd, batch->document.data, batch->document.len) : CIRRON_IO;
+    int error = errno;
+    if (fd >= 0 && close(fd) != 0 && status == CIRRON_OK) {
+        status = CIRRON_IO; /* NFS tells of a full disk here */
+        error = errno;
+    }
+    if (status == CIRRON_OK && rename(temporary, final) != 0) {
+        status = CIRRON_IO;
+        error = errno;
+    }
+    if (status != CIRRON_OK && fd >= 0) {
+        (void)unlink(temporary);
+    }
+    errno = error;
+    cirron_free(final);
+    return status;
+}
+
+int cirron_spool_writer_retry(cirron_spool_writer *writer) {
+    if (writer->dir == NULL) {
+        return writer->first == NULL ? CIRRON_OK : CIRRON_IO;
+    }
+    while (writer->first != NULL) {
+        waiting *batch = writer->first;
+        uint64_t size = batch->document.len;
+        if (size > writer->max_bytes) {
+            count_dropped(writer, batch->records);
+            drop_first_waiting(writer);
+            continue;
+        }
+        if (writer->stats.bytes + size > writer->max_bytes) {
+            enforce_cap(writer, size);
+        }
+        if (write_file(writer, batch) != CIRRON_OK) {
+            writer->stats.last_errno = errno;
+            return CIRRON_IO;
+        }
+        writer->stats.last_errno = 0;
+        writer->stats.bytes += size;
+        remember_written(writer, batch);
+        drop_first_waiting(writer);
+    }
+    return CIRRON_OK;
+}
+
+int cirron_spool_writer_submit(cirron_spool_writer *writer, cirron_buffer *document,
+                               int64_t created_ns, const cirron_id *batch_id, size_t records) {
+    waiting *batch = cirron_calloc(1, sizeof *batch);
+    if (batch == NULL) {
+        count_dropped(writer, records);
+        cirron_buffer_fini(document);
+        return CIRRON_NO_MEMORY;
+    }
+    *batch = (waiting){NULL, *document, *batch_id, created_ns, records};
+    *document = (cirron_buffer){0};
+    *writer->end = batch;
+    writer->end = &batch->next;
+    writer->waiting_bytes += batch->document.cap;
+    writer->stats.pending++;
+    int status = cirron_spool_writer_retry(writer);
+    while (writer->waiting_bytes > CIRRON_SPOOL_PENDING_BYTES) {
+        count_dropped(writer, writer->first->records);
+        drop_first_waiting(writer);
+    }
+    return status;
+}

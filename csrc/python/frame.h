@@ -1,0 +1,47 @@
+/* Which scope is current: one ContextVar holds the innermost Frame of each context.
+ *
+ * A Frame is what a context may keep alive: it knows its id, its parent frame and
+ * whether it is closed, and refers to no object of the user's. Opening a scope costs one
+ * get and one set of the variable; closing only marks the frame closed, readers walk
+ * over closed frames. Everything here needs the GIL.
+ */
+#ifndef CIRRON_PYTHON_FRAME_H
+#define CIRRON_PYTHON_FRAME_H
+
+#include <Python.h>
+
+#include <stdbool.h>
+
+#include "core/types.h"
+
+typedef struct cirron_frame {
+    PyObject_HEAD
+    struct cirron_frame *parent; /* Owned: nearest ancestor not known to be closed, or NULL */
+    cirron_id id;
+    uint32_t generation; /* of the process that opened it */
+    uint32_t session;
+    uint32_t scopes; /* closed descendants */
+    uint32_t marks;  /* on it and on them */
+    uint32_t depth;  /* open frames from the outermost to this one, at most */
+    bool closed;
+} cirron_frame;
+
+int cirron_frame_init(PyObject *module);
+
+/* The innermost open frame of this context, borrowed from `*held`, or NULL for none.
+ * `*held` is an owned reference that keeps it alive; NULL means an exception was set. */
+cirron_frame *cirron_frame_current(PyObject **held);
+
+/* A new open frame below `parent` (may be NULL); owned. NULL with an exception. */
+cirron_frame *cirron_frame_new(cirron_frame *parent);
+
+/* Makes `frame` the current one of this context; the caller holds the old value. */
+int cirron_frame_push(cirron_frame *frame);
+
+/* Open frames from the outermost to `frame`, counted. */
+uint32_t cirron_frame_depth(const cirron_frame *frame);
+
+/* Marks it closed and hands its counts to the nearest open ancestor. */
+void cirron_frame_close(cirron_frame *frame);
+
+#endif

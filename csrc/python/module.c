@@ -1,0 +1,86 @@
+/* The extension cirron._core: its method table and its start. What the functions do is
+ * in the file that each is named after.
+ */
+#include <Python.h>
+
+#include "core/process.h"
+#include "python/frame.h"
+#include "python/lifecycle.h"
+#include "python/mark.h"
+#include "python/scope.h"
+#include "python/table.h"
+#include "python/trace.h"
+
+PyDoc_STRVAR(scope_doc, "scope($module, /, name, index=None, **attrs)\n--\n\n"
+"A named span, to be opened by `with` or used as a decorator.\n\n"
+"Args:\n"
+"    name: The span's name.\n"
+"    index: A number such as the epoch's or batch's, or None.\n"
+"    **attrs: Attributes; they are written as JSON when the span closes.\n\n"
+"Raises:\n"
+"    TypeError: `name` is no str, or `index` no integer.");
+
+PyDoc_STRVAR(mark_doc, "mark($module, /, name, value, *, kind='point', **attrs)\n--\n\n"
+"A named value on the innermost open span of this context.\n\n"
+"Args:\n"
+"    name: The mark's name.\n"
+"    value: A float, int, str (at most 256 bytes stay) or bool; NumPy scalars too.\n"
+"    kind: 'point' for a series, 'summary' for the one value of a span.\n"
+"    **attrs: Attributes of the mark.\n\n"
+"Raises:\n"
+"    TypeError: `name` is no str, or `value` no scalar.\n"
+"    ValueError: `kind` is neither 'point' nor 'summary'.");
+
+static PyMethodDef methods[] = {
+    {"scope", (PyCFunction)(void *)cirron_scope, METH_FASTCALL | METH_KEYWORDS, scope_doc},
+    {"mark", (PyCFunction)(void *)cirron_mark, METH_FASTCALL | METH_KEYWORDS, mark_doc},
+    {"read_spool", (PyCFunction)(void *)cirron_read_spool, METH_O,
+     "read_spool(paths)\n--\n\nBatch files as one SpanTable."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* The recorder's state is the process's, so one interpreter alone may have it. */
+static int check_interpreter(void) {
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) == 0) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_ImportError,
+                    "cirron can't be imported in a subinterpreter: it records for the whole "
+                    "process; import it in the main interpreter");
+    return -1;
+}
+
+static int exec_module(PyObject *module) {
+    if (check_interpreter() != 0) {
+        return -1;
+    }
+    if (cirron_process_init() != CIRRON_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (cirron_frame_init(module) != 0 || cirron_scope_init(module) != 0 ||
+        cirron_table_init_types(module) != 0 || cirron_lifecycle_init(module) != 0 ||
+        PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", CIRRON_VERSION);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)exec_module},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "cirron._core",
+    .m_doc = "The C half of cirron.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+
+PyMODINIT_FUNC PyInit__core(void) {
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,37 @@
+/* What scope and mark share: the switch, the counts, the costs. Under the GIL. */
+#ifndef CIRRON_PYTHON_RECORDING_H
+#define CIRRON_PYTHON_RECORDING_H
+
+#include <Python.h>
+
+#include <stdbool.h>
+
+#include "core/process.h"
+
+typedef struct cirron_recording {
+    bool enabled;
+    bool measuring; /* records are filled in and not published */
+    uint64_t scopes; /* closed, ever */
+    uint64_t marks;
+    int64_t scope_cost_ns; /* one open and close */
+    int64_t mark_cost_ns;
+} cirron_recording;
+
+extern cirron_recording cirron_the_recording;
+
+static inline int64_t cirron_overhead_ns(uint64_t scopes, uint64_t marks) {
+    return (int64_t)scopes * cirron_the_recording.scope_cost_ns +
+           (int64_t)marks * cirron_the_recording.mark_cost_ns;
+}
+
+/* A span or mark for which there is no recorder. */
+void cirron_count_lost_span(void);
+void cirron_count_lost_mark(void);
+
+/* The disk began to refuse: says so once, from a thread of Python's. */
+void cirron_warn_of_disk(void);
+
+/* Finds the costs of a scope and a mark on this machine: the best of a few short runs. */
+int cirron_measure_costs(void);
+
+#endif
