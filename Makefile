@@ -8,7 +8,7 @@ SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml C
 C_FILES := $(shell find csrc tests/native tests/fuzz -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench sanitize wheel format clean
+.PHONY: help demo test test-native lint bench bench-peers sanitize wheel format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -47,8 +47,12 @@ lint: build/installed-lint build/native/CMakeCache.txt ## Check style and types,
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	@$(BIN)/cmake --build build/native --parallel
 
-bench: build/installed-bench ## Measure against a floor in the same run
-	$(BIN)/python -m benchmarks
+bench: build/installed-test ## Measure against a floor in the same run
+	$(BIN)/python benchmarks
+
+bench-peers: build/installed-test ## Install the other profilers, each on its own, and measure all
+	$(BIN)/python benchmarks/peers.py
+	@$(MAKE) --no-print-directory bench
 
 ## Ship it
 
@@ -83,9 +87,6 @@ build/installed-test: build/installed pyproject.toml
 
 build/installed-lint: build/installed-test
 	@$(PIP) install --group lint
-	@touch $@
-
-build/installed-bench: build/installed-test
 	@touch $@
 
 build/native/CMakeCache.txt: build/tools CMakeLists.txt

@@ -14,7 +14,9 @@ endif()
 
 add_library(cirron_mimalloc INTERFACE)
 if(mimalloc_FOUND)
-  target_link_libraries(cirron_mimalloc INTERFACE mimalloc)
+  # Debian's shared mimalloc defines malloc and operator delete. libstdc++ must come before
+  # it, or else its own calls bind to mimalloc and free what others allocated.
+  target_link_libraries(cirron_mimalloc INTERFACE stdc++ mimalloc)
 else()
   # Ours alone: it must not become the process's malloc, and its thread-local data must
   # not use up the little room that dlopen has for static TLS.

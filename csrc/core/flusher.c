@@ -78,6 +78,7 @@ static void reopen_spool(cirron_flusher *flusher) {
     bool reopen = flusher->reopen;
     flusher->reopen = false;
     char *dir = flusher->spool_dir;
+    uint64_t max_bytes = flusher->spool_max_bytes;
     flusher->spool_dir = NULL;
     pthread_mutex_unlock(&flusher->mutex);
     if (!reopen) {
@@ -86,7 +87,7 @@ static void reopen_spool(cirron_flusher *flusher) {
     if (dir == NULL) {
         cirron_spool_writer_discard(flusher->writer);
     }
-    (void)cirron_spool_writer_open(flusher->writer, dir, flusher->spool_max_bytes);
+    (void)cirron_spool_writer_open(flusher->writer, dir, max_bytes);
     cirron_free(dir);
 }
 
@@ -160,7 +161,8 @@ static void *run(void *argument) {
         }
         pthread_mutex_lock(&flusher->mutex);
         flusher->done = ticket;
-        stopping = stopping && flusher->stopping; /* a new start may have called it back */
+        /* A new start may have called it back, or a flush come in during this cycle. */
+        stopping = stopping && flusher->stopping && flusher->asked == ticket;
         flusher->running = !stopping;
         pthread_cond_broadcast(&flusher->changed);
         pthread_mutex_unlock(&flusher->mutex);

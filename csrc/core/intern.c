@@ -108,7 +108,9 @@ static int copy_name(const char *text, size_t len, cirron_name *name) {
         cirron_buffer_fini(&block);
         return CIRRON_NO_MEMORY;
     }
-    *name = (cirron_name){block.data, block.data + len, (uint32_t)len, (uint32_t)(block.len - len)};
+    char *fitted = cirron_realloc(block.data, block.len); /* most names are short */
+    char *data = fitted != NULL ? fitted : block.data;
+    *name = (cirron_name){data, data + len, (uint32_t)len, (uint32_t)(block.len - len)};
     return CIRRON_OK;
 }
 

@@ -16,7 +16,6 @@
 #include <simdjson.h>
 #include <string_view>
 
-#define _Static_assert static_assert // as the C headers spell it
 extern "C" {
 #include "core/json_reader.h"
 #include "core/json_scalar.h"

@@ -146,7 +146,7 @@ bool cirron_json_integer(const char *text, int64_t *value) {
     for (; (unsigned)(*at - '0') <= 9 && at - first < 19; at++) {
         magnitude = magnitude * 10 + (unsigned)(*at - '0');
     }
-    *value = negative ? -(int64_t)magnitude : (int64_t)magnitude;
+    *value = (int64_t)(negative ? 0 - magnitude : magnitude);
     return at != first && ends_number(*at) && (*first != '0' || at - first == 1) &&
            magnitude <= INT64_MAX;
 }

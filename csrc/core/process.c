@@ -21,6 +21,8 @@ static struct {
     uint32_t attrs_len;
 } settings = {.trace_max_spans = 100000};
 
+static const char root_name[] = "cirron.session";
+
 static cirron_process *_Atomic current;
 static _Atomic bool root_open;
 
@@ -36,6 +38,11 @@ int cirron_process_init(void) {
     return cirron_generation_init();
 }
 
+/* Done early, so that the table is never too full for it. */
+static uint32_t intern_root_name(cirron_collector *collector) {
+    return cirron_intern_name(collector->names, root_name, sizeof root_name - 1);
+}
+
 static cirron_process *build(uint32_t generation) {
     cirron_process *process = cirron_calloc(1, sizeof *process);
     if (process == NULL) {
@@ -46,7 +53,8 @@ static cirron_process *build(uint32_t generation) {
     if (cirron_registry_init(&process->registry) != CIRRON_OK ||
         cirron_collector_init(&process->collector, &process->registry, settings.trace_max_spans) !=
             CIRRON_OK ||
-        cirron_flusher_init(&process->flusher, &process->collector) != CIRRON_OK) {
+        cirron_flusher_init(&process->flusher, &process->collector) != CIRRON_OK ||
+        intern_root_name(&process->collector) == CIRRON_NAME_INLINE) {
         return NULL; /* leaked: a process that starts without memory for this ends soon */
     }
     process->flusher.before_death = cirron_session_close_root;
@@ -130,7 +138,7 @@ static int keep_settings(const cirron_session_config *config) {
 static void write_root(cirron_process *process, uint32_t flags, int64_t duration_ns) {
     cirron_collector *collector = &process->collector;
     cirron_span_record root = root_record();
-    root.name = cirron_intern_name(collector->names, "cirron.session", 14);
+    root.name = intern_root_name(collector);
     root.flags |= flags;
     root.duration_ns = duration_ns;
     root.overhead_ns = atomic_load(&process->root_overhead_ns);
@@ -163,6 +171,10 @@ int cirron_session_start(const cirron_session_config *config) {
     if (!collector->encodes) {
         free_documents(cirron_collector_take(collector));
     }
+    if (status == CIRRON_OK) {
+        status = cirron_flusher_start(&process->flusher, config->spool_dir,
+                                      config->spool_max_bytes, config->flush_interval_ns);
+    }
     if (status != CIRRON_OK) {
         return status;
     }
@@ -180,12 +192,8 @@ int cirron_session_start(const cirron_session_config *config) {
     atomic_store(&process->root_overhead_ns, 0);
     write_root(process, CIRRON_SPAN_OPEN, 0);
     atomic_store(&root_open, true);
-    status = cirron_flusher_start(&process->flusher, config->spool_dir, config->spool_max_bytes,
-                                  config->flush_interval_ns);
-    if (status != CIRRON_OK) {
-        session->running = false;
-    }
-    return status;
+    cirron_flusher_kick(&process->flusher); /* a live run shows at once */
+    return CIRRON_OK;
 }
 
 const char *cirron_session_attrs(size_t *len) {

@@ -16,7 +16,7 @@
 enum {
     CIRRON_MARKS_PER_THREAD = 65536,
     CIRRON_MARK_BYTES_PER_THREAD = 8 * 1024 * 1024,
-    CIRRON_SPANS_PER_THREAD = 262144, /* 30 MiB of records */
+    CIRRON_SPANS_PER_THREAD = 524288, /* 60 MiB of records: a second of a disk that is slow */
     CIRRON_SPAN_BYTES_PER_THREAD = 32 * 1024 * 1024,
 };
 

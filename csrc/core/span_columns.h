@@ -1,5 +1,5 @@
-/* What a span table looks like inside. Private to the files that fill it (span_table.c)
- * and link it (table_link.c, table_sessions.c, table_tree.c).
+/* What a span table looks like inside. Private to the files that fill it (span_table.c),
+ * link it (table_link.c, table_tree.c, table_sessions.c) and read it (table_read.c).
  *
  * Spans, which there are most of and which exports read column by column, lie in
  * columns; marks and snapshots lie in rows. Texts lie in one heap, each behind its

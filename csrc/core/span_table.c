@@ -1,10 +1,9 @@
-/* The columns and what goes in and out of them, row by row. No row has an allocation
- * of its own: columns grow together, texts go to one heap, names to a
- * dictionary. An id of 32 lowercase hex digits becomes its 16 bytes; any other becomes
- * the table's random prefix and its number among the odd ones, so that ids compare as
- * 16 bytes everywhere and none can pass for another.
+/* The columns and what goes into them, row by row. No row has an allocation of its own:
+ * columns grow together, texts go to one heap, names to a dictionary. An id of 32
+ * lowercase hex digits becomes its 16 bytes; any other becomes the table's random prefix
+ * and its number among the odd ones, so that ids compare as 16 bytes everywhere and none
+ * can pass for another.
  */
-#include "core/id.h"
 #include "core/span_columns.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "decode_hex8 reads lowest byte first");
@@ -119,16 +118,6 @@ static int store_text(cirron_table *table, cirron_text text, cirron_text_ref *re
     return status;
 }
 
-cirron_text cirron_table_text(const cirron_table *table, cirron_text_ref ref) {
-    cirron_text text = {NULL, 0};
-    if (ref != 0) {
-        uint32_t len;
-        memcpy(&len, table->heap.data + ref, sizeof(len));
-        text = (cirron_text){table->heap.data + ref + sizeof(len), len};
-    }
-    return text;
-}
-
 static int store_name(cirron_table *table, cirron_text text, uint32_t *name) {
     return cirron_text_dict_add(&table->names, text.data == NULL ? "" : text.data, text.len, name);
 }
@@ -175,17 +164,6 @@ static int read_id(cirron_table *table, cirron_text text, cirron_id *id) {
     memcpy(id->bytes, &table->odd_prefix, sizeof(low));
     memcpy(id->bytes + 8, &low, sizeof(low));
     return status;
-}
-
-cirron_text cirron_table_id_text(const cirron_table *table, const cirron_id *id, char hex[32]) {
-    uint64_t number = cirron_hash_word(id->bytes + 8);
-    if (cirron_hash_word(id->bytes) == table->odd_prefix && number < table->odd_ids.count) {
-        size_t len;
-        const char *text = cirron_text_dict_get(&table->odd_ids, (uint32_t)number, &len);
-        return (cirron_text){text, len};
-    }
-    cirron_id_to_hex(id, hex);
-    return (cirron_text){hex, 32};
 }
 
 /* ---- adding rows */
@@ -351,105 +329,4 @@ void cirron_table_rollback(cirron_table *table, const cirron_table_savepoint *sa
     table->snapshot_count = savepoint->snapshots;
     table->source_count = savepoint->sources;
     table->heap.len = savepoint->text_bytes;
-}
-
-/* ---- reading */
-
-size_t cirron_table_spans(const cirron_table *table) {
-    return table->span_count;
-}
-
-size_t cirron_table_marks(const cirron_table *table) {
-    return table->mark_count;
-}
-
-size_t cirron_table_snapshots(const cirron_table *table) {
-    return table->snapshot_count;
-}
-
-const int64_t *cirron_table_ints(const cirron_table *table, enum cirron_table_column column) {
-    return table->ints[column];
-}
-
-void cirron_table_present(const cirron_table *table, enum cirron_table_column column,
-                          uint8_t *present) {
-    static const uint16_t fields[CIRRON_COLUMN_STORED] = {
-        [CIRRON_COLUMN_END] = CIRRON_HAS_END,           [CIRRON_COLUMN_CPU] = CIRRON_HAS_CPU,
-        [CIRRON_COLUMN_GPU] = CIRRON_HAS_GPU,           [CIRRON_COLUMN_MEMORY] = CIRRON_HAS_MEMORY,
-        [CIRRON_COLUMN_INDEX] = CIRRON_HAS_INDEX,       [CIRRON_COLUMN_THREAD] = CIRRON_HAS_THREAD,
-        [CIRRON_COLUMN_PID] = CIRRON_HAS_PID,           [CIRRON_COLUMN_RANK] = CIRRON_HAS_RANK,
-        [CIRRON_COLUMN_OVERHEAD] = CIRRON_HAS_OVERHEAD,
-    };
-    const int64_t *values = table->ints[column];
-    for (size_t row = 0; row < table->span_count; row++) {
-        if (column >= CIRRON_COLUMN_STORED) {
-            present[row] = values[row] >= 0;
-        } else {
-            present[row] =
-                column == CIRRON_COLUMN_START || (table->span_present[row] & fields[column]) != 0;
-        }
-    }
-}
-
-const cirron_id *cirron_table_id(const cirron_table *table, size_t row) {
-    return &table->ids[row];
-}
-
-const cirron_id *cirron_table_parent_id(const cirron_table *table, size_t row) {
-    return table->span_present[row] & CIRRON_HAS_PARENT ? &table->parent_ids[row] : NULL;
-}
-
-size_t cirron_table_names(const cirron_table *table) {
-    return table->names.count;
-}
-
-cirron_text cirron_table_name_text(const cirron_table *table, uint32_t name) {
-    size_t len;
-    const char *text = cirron_text_dict_get(&table->names, name, &len);
-    return (cirron_text){text, len};
-}
-
-uint32_t cirron_table_name(const cirron_table *table, size_t row) {
-    return table->span_names[row];
-}
-
-cirron_text cirron_table_attrs(const cirron_table *table, size_t row) {
-    return cirron_table_text(table, table->attrs[row]);
-}
-
-const uint32_t *cirron_table_marks_of(const cirron_table *table, size_t row, size_t *count) {
-    *count = table->mark_starts[row + 1] - table->mark_starts[row];
-    return table->mark_order + table->mark_starts[row];
-}
-
-cirron_table_mark cirron_table_mark_at(const cirron_table *table, uint32_t mark) {
-    const cirron_mark_row *row = &table->marks[mark];
-    cirron_table_mark result = {
-        .name = cirron_table_name_text(table, row->name),
-        .attrs = cirron_table_text(table, row->attrs),
-        .ts_ns = row->ts_ns,
-        .value_type = row->value_type,
-        .kind = row->kind,
-    };
-    if (row->value_type == CIRRON_VALUE_FLOAT) {
-        result.as_float = row->value.as_float;
-    } else if (row->value_type == CIRRON_VALUE_STRING) {
-        result.as_string = cirron_table_text(table, row->value.as_string);
-    } else {
-        result.as_int = row->value.as_int;
-    }
-    return result;
-}
-
-const int32_t *cirron_table_tree_rows(const cirron_table *table) {
-    return table->tree_rows;
-}
-
-const int32_t *cirron_table_tree_depths(const cirron_table *table) {
-    return table->tree_depths;
-}
-
-const cirron_table_session *cirron_table_sessions(const cirron_table *table, size_t *count) {
-    *count = table->session_count;
-    return table->sessions;
 }

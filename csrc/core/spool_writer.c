@@ -43,9 +43,11 @@ struct cirron_spool_writer {
     waiting *first; /* oldest first */
     waiting **end;
     size_t waiting_bytes;
-    written *files; /* owned; oldest first */
-    size_t file_count;
+    written *files; /* owned; oldest first, from file_first to before file_end */
+    size_t file_first;
+    size_t file_end;
     size_t file_cap;
+    bool listed; /* stats.bytes started from what was in the directory */
     cirron_spool_stats stats;
 };
 
@@ -103,7 +105,7 @@ static int make_directories(const char *path) {
         return CIRRON_NO_MEMORY;
     }
     strcpy(copy, path);
-    for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(copy + strspn(copy, "/"), '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         (void)mkdir(copy, 0755); /* whatever is wrong, the last one tells */
         *slash = '/';
@@ -138,6 +140,7 @@ static int add_listed(listing *list, const char *name, uint64_t size) {
         size_t cap = list->cap == 0 ? 64 : list->cap * 2;
         listed *files = cirron_realloc(list->files, cap * sizeof *files);
         if (files == NULL) {
+            errno = ENOMEM;
             return CIRRON_NO_MEMORY;
         }
         list->files = files;
@@ -150,6 +153,7 @@ static int add_listed(listing *list, const char *name, uint64_t size) {
     return CIRRON_OK;
 }
 
+/* On failure `list` is empty. */
 static int list_directory(const char *path, listing *list) {
     *list = (listing){0};
     DIR *dir = opendir(path);
@@ -167,11 +171,26 @@ static int list_directory(const char *path, listing *list) {
         }
     }
     closedir(dir);
+    if (status != CIRRON_OK) {
+        cirron_free(list->files);
+        *list = (listing){0};
+    }
     return status;
 }
 
 static int compare_names(const void *a, const void *b) {
     return strcmp(((const listed *)a)->name, ((const listed *)b)->name);
+}
+
+static int count_bytes(cirron_spool_writer *writer) {
+    listing list;
+    int status = list_directory(writer->dir, &list);
+    if (status == CIRRON_OK) {
+        writer->stats.bytes = list.bytes;
+        writer->listed = true;
+    }
+    cirron_free(list.files);
+    return status;
 }
 
 int cirron_spool_writer_open(cirron_spool_writer *writer, const char *dir, uint64_t max_bytes) {
@@ -186,23 +205,20 @@ int cirron_spool_writer_open(cirron_spool_writer *writer, const char *dir, uint6
     cirron_free(writer->dir);
     writer->dir = copy;
     writer->max_bytes = max_bytes;
-    writer->file_count = 0;
+    writer->file_first = writer->file_end = 0;
+    writer->listed = false;
     writer->stats.bytes = 0;
     if (dir == NULL) {
         return CIRRON_OK;
     }
-    listing list;
     int status = make_directories(dir);
     if (status == CIRRON_OK) {
-        status = list_directory(dir, &list);
+        status = count_bytes(writer);
     }
     if (status != CIRRON_OK) {
         writer->stats.last_errno = errno;
-        return status;
     }
-    writer->stats.bytes = list.bytes;
-    cirron_free(list.files);
-    return CIRRON_OK;
+    return status;
 }
 
 /* ---- the cap */
@@ -213,41 +229,47 @@ static void format_name(char name[NAME_LEN + 1], int64_t created_ns, const cirro
     snprintf(name, NAME_LEN + 1, "%020" PRId64 "-%s.json", created_ns, hex);
 }
 
-/* Records of the file, if this writer wrote it; it is forgotten. Files go oldest first,
- * so ours is at the front of the list or nowhere. */
-static uint64_t forget_written(cirron_spool_writer *writer, const char *name) {
-    for (size_t i = 0; i < writer->file_count; i++) {
+/* Forgets the files that sort before `name`, and tells whether `name` comes next. */
+static bool forget_before(cirron_spool_writer *writer, const char *name) {
+    for (; writer->file_first < writer->file_end; writer->file_first++) {
+        const written *file = &writer->files[writer->file_first];
         char ours[NAME_LEN + 1];
-        format_name(ours, writer->files[i].created_ns, &writer->files[i].batch_id);
+        format_name(ours, file->created_ns, &file->batch_id);
         int order = strcmp(ours, name);
-        if (order > 0) {
-            break;
-        }
-        if (order == 0) {
-            uint64_t records = writer->files[i].records;
-            writer->file_count -= i + 1; /* those before it are gone by other hands */
-            memmove(writer->files, writer->files + i + 1,
-                    writer->file_count * sizeof *writer->files);
-            return records;
+        if (order >= 0) {
+            return order == 0;
         }
     }
-    return 0;
+    return false;
+}
+
+/* Records of the file, if this writer wrote it; it is forgotten. Files go oldest first:
+ * those of ours that should have come before it are gone by other hands. */
+static uint64_t forget_written(cirron_spool_writer *writer, const char *name) {
+    return forget_before(writer, name) ? writer->files[writer->file_first++].records : 0;
 }
 
 /* Deletes the oldest files until `incoming` more bytes fit. */
 static void enforce_cap(cirron_spool_writer *writer, uint64_t incoming) {
     listing list;
     if (list_directory(writer->dir, &list) != CIRRON_OK) {
-        cirron_free(list.files);
         return; /* the write itself will tell */
     }
-    qsort(list.files, list.count, sizeof *list.files, compare_names);
+    if (list.count != 0) {
+        qsort(list.files, list.count, sizeof *list.files, compare_names);
+        (void)forget_before(writer, list.files[0].name);
+    } else {
+        writer->file_first = writer->file_end = 0;
+    }
     uint64_t goal = writer->max_bytes / 100 * CAP_PERCENT_KEPT;
     int dir = open(writer->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (size_t i = 0; i < list.count && dir >= 0 && list.bytes + incoming > goal; i++) {
-        if (unlinkat(dir, list.files[i].name, 0) == 0) {
-            list.bytes -= list.files[i].size;
-            count_dropped(writer, forget_written(writer, list.files[i].name));
+        const listed *file = &list.files[i];
+        if (unlinkat(dir, file->name, 0) == 0) {
+            list.bytes -= file->size;
+            count_dropped(writer, forget_written(writer, file->name));
+        } else if (errno == ENOENT) {
+            list.bytes -= file->size; /* somebody else was quicker */
         }
     }
     if (dir >= 0) {
@@ -258,7 +280,12 @@ static void enforce_cap(cirron_spool_writer *writer, uint64_t incoming) {
 }
 
 static void remember_written(cirron_spool_writer *writer, const waiting *batch) {
-    if (writer->file_count == writer->file_cap) {
+    if (writer->file_end == writer->file_cap && writer->file_first > writer->file_cap / 2) {
+        writer->file_end -= writer->file_first;
+        memmove(writer->files, writer->files + writer->file_first,
+                writer->file_end * sizeof *writer->files);
+        writer->file_first = 0;
+    } else if (writer->file_end == writer->file_cap) {
         size_t cap = writer->file_cap == 0 ? 64 : writer->file_cap * 2;
         written *files = cirron_realloc(writer->files, cap * sizeof *files);
         if (files == NULL) {
@@ -267,7 +294,7 @@ static void remember_written(cirron_spool_writer *writer, const waiting *batch) 
         writer->files = files;
         writer->file_cap = cap;
     }
-    writer->files[writer->file_count++] =
+    writer->files[writer->file_end++] =
         (written){batch->batch_id, batch->created_ns, batch->records};
 }
 
@@ -293,7 +320,7 @@ static int open_temporary(const char *path) {
     return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
 }
 
-static int write_file(const cirron_spool_writer *writer, const waiting *batch) {
+static int write_file(cirron_spool_writer *writer, const waiting *batch) {
     char name[NAME_LEN + 1];
     size_t size = strlen(writer->dir) + 1 + sizeof name + 4;
     char *final = cirron_malloc(2 * size);
@@ -307,6 +334,8 @@ static int write_file(const cirron_spool_writer *writer, const waiting *batch) {
     snprintf(temporary, size, "%s/%s.tmp", writer->dir, name);
     int fd = open_temporary(temporary);
     if (fd < 0 && errno == ENOENT && make_directories(writer->dir) == CIRRON_OK) {
+        writer->stats.bytes = 0; /* the files went with their directory */
+        writer->file_first = writer->file_end = 0;
         fd = open_temporary(temporary);
     }
     int status = fd >= 0 ? write_whole(fd, batch->document.data, batch->document.len) : CIRRON_IO;
@@ -338,6 +367,9 @@ int cirron_spool_writer_retry(cirron_spool_writer *writer) {
             count_dropped(writer, batch->records);
             drop_first_waiting(writer);
             continue;
+        }
+        if (!writer->listed) {
+            (void)count_bytes(writer); /* the write itself will tell */
         }
         if (writer->stats.bytes + size > writer->max_bytes) {
             enforce_cap(writer, size);

@@ -30,6 +30,7 @@ static cirron_text attrs_text(const char *payload, uint32_t len) {
 static int add_mark(void *context, const cirron_mark_record *mark, const char *payload,
                     const cirron_id *mark_id) {
     const fill *to = context;
+    payload = payload == NULL ? "" : payload;
     cirron_table_mark row = {
         .name = take_name(to->names, mark->name, mark->name_len, &payload),
         .ts_ns = mark->ts_ns,
@@ -37,7 +38,7 @@ static int add_mark(void *context, const cirron_mark_record *mark, const char *p
         .kind = mark->kind,
     };
     if (mark->value_type == CIRRON_VALUE_STRING) {
-        row.as_string = (cirron_text){payload == NULL ? "" : payload, mark->value_len};
+        row.as_string = (cirron_text){payload, mark->value_len};
         payload += mark->value_len;
     } else if (mark->value_type == CIRRON_VALUE_FLOAT) {
         row.as_float = mark->value.as_float;
@@ -51,6 +52,7 @@ static int add_mark(void *context, const cirron_mark_record *mark, const char *p
 static int add_span(void *context, uint64_t sequence, const cirron_span_record *span,
                     const char *payload) {
     fill *to = context;
+    payload = payload == NULL ? "" : payload;
     (void)sequence;
     if (to->session >= 0 && span->session != (uint64_t)to->session) {
         return CIRRON_OK;

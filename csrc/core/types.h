@@ -14,6 +14,7 @@
 #ifndef CIRRON_CORE_TYPES_H
 #define CIRRON_CORE_TYPES_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -101,7 +102,7 @@ typedef struct cirron_mark_record {
     uint8_t reserved[6];
 } cirron_mark_record;
 
-_Static_assert(sizeof(cirron_span_record) == 120, "a span record is 120 bytes");
-_Static_assert(sizeof(cirron_mark_record) == 64, "a mark record is 64 bytes");
+static_assert(sizeof(cirron_span_record) == 120, "a span record is 120 bytes");
+static_assert(sizeof(cirron_mark_record) == 64, "a mark record is 64 bytes");
 
 #endif

@@ -52,7 +52,8 @@ static int set_once(PyObject **slot, PyObject *value, const char *name) {
 }
 
 static bool is_named(PyObject *key, const char *name) {
-    return PyUnicode_CompareWithASCIIString(key, name) == 0;
+    return PyUnicode_GetLength(key) == (Py_ssize_t)strlen(name) &&
+           PyUnicode_CompareWithASCIIString(key, name) == 0;
 }
 
 static bool is_attr(PyObject *key) {
@@ -153,8 +154,8 @@ static int convert(PyObject *value, cirron_buffer *scratch, scalar *out, PyObjec
     return converted;
 }
 
-/* The span that the mark belongs to, with its counts brought up to date. */
-static int find_span(cirron_mark_record *mark) {
+/* Fills in the span that the mark belongs to and counts the mark there. */
+static int find_span(cirron_id *span_id, uint32_t *session_number) {
     PyObject *held; /* Owned */
     cirron_frame *frame = cirron_frame_current(&held);
     if (held == NULL) {
@@ -162,13 +163,13 @@ static int find_span(cirron_mark_record *mark) {
         return -1;
     }
     const cirron_session *session = &cirron_current_session;
-    mark->session = session->number;
     if (frame != NULL) {
         frame->marks++;
-        mark->span_id = frame->id;
-        mark->session = frame->session;
-    } else if (session->running) {
-        mark->span_id = session->id;
+        *span_id = frame->id;
+        *session_number = frame->session;
+    } else {
+        *span_id = session->running ? session->id : (cirron_id){{0}};
+        *session_number = session->number;
     }
     Py_DECREF(held);
     return 0;
@@ -178,40 +179,49 @@ static int record_mark(const call *call, const scalar *value, const cirron_buffe
     cirron_recorder *recorder = cirron_recorder_get();
     cirron_buffer scratch = {0};
     cirron_name_ref name;
-    cirron_mark_record mark = {.value_type = value->type, .kind = call->kind};
-    if (recorder == NULL || find_span(&mark) != 0 ||
+    cirron_id span_id;
+    uint32_t session;
+    if (recorder == NULL || find_span(&span_id, &session) != 0 ||
         cirron_name_find(call->name, recorder->generation, &scratch, &name) != CIRRON_OK) {
         cirron_buffer_fini(&scratch);
         return -1;
     }
-    mark.name = name.id;
-    mark.name_len = name.len;
-    mark.attrs_len = (uint32_t)attrs->len;
-    if (value->type == CIRRON_VALUE_FLOAT) {
-        mark.value.as_float = value->as_float;
-    } else if (value->type == CIRRON_VALUE_STRING) {
-        mark.value_len = (uint32_t)value->text.len;
-    } else {
-        mark.value.as_int = value->as_int;
-    }
-    uint32_t payload_len = mark.name_len + mark.value_len + mark.attrs_len;
+    uint32_t value_len = value->type == CIRRON_VALUE_STRING ? (uint32_t)value->text.len : 0;
+    uint32_t attrs_len = (uint32_t)attrs->len;
+    uint32_t payload_len = name.len + value_len + attrs_len;
     char *payload;
+    uint32_t offset;
     cirron_mark_record *record =
-        cirron_recorder_reserve_mark(recorder, payload_len, &payload, &mark.payload);
+        cirron_recorder_reserve_mark(recorder, payload_len, &payload, &offset);
     if (record != NULL) { /* NULL is counted by the queue */
         if (payload_len != 0) {
-            memcpy(payload, name.text, mark.name_len);
-            memcpy(payload + mark.name_len, value->text.data, mark.value_len);
-            memcpy(payload + mark.name_len + mark.value_len, attrs->data, mark.attrs_len);
+            memcpy(payload, name.text, name.len);
+            memcpy(payload + name.len, value->text.data, value_len);
+            memcpy(payload + name.len + value_len, attrs->data, attrs_len);
         }
-        mark.ts_ns = cirron_epoch_ns(cirron_monotonic_ns());
-        *record = mark;
+        record->span_id = span_id;
+        record->ts_ns = cirron_epoch_ns(cirron_monotonic_ns());
+        if (value->type == CIRRON_VALUE_FLOAT) {
+            record->value.as_float = value->as_float;
+        } else {
+            record->value.as_int = value->as_int;
+        }
+        record->name = name.id;
+        record->payload = offset;
+        record->name_len = name.len;
+        record->value_len = value_len;
+        record->attrs_len = attrs_len;
+        record->session = session;
+        record->value_type = value->type;
+        record->kind = call->kind;
         if (!cirron_the_recording.measuring) {
             cirron_queue_publish(&recorder->marks, payload_len);
         }
     }
     cirron_the_recording.marks++;
-    cirron_buffer_fini(&scratch);
+    if (scratch.data != NULL) {
+        cirron_buffer_fini(&scratch);
+    }
     return 0;
 }
 
@@ -253,7 +263,9 @@ PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
         converted = converted == 0 ? 1 : -1;
     }
     Py_XDECREF(item);
-    cirron_buffer_fini(&scratch);
+    if (scratch.data != NULL) {
+        cirron_buffer_fini(&scratch);
+    }
     if (converted == 0) {
         return NULL;
     }

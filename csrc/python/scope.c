@@ -76,9 +76,6 @@ static Scope *new_scope(PyObject *name) {
 }
 
 static int set_index(Scope *scope, PyObject *index) {
-    if (index == Py_None) {
-        return 0;
-    }
     PyObject *number = NULL;
     if (PyLong_Check(index) && !PyBool_Check(index)) {
         Py_INCREF(index);
@@ -115,68 +112,79 @@ static int set_attr(Scope *scope, PyObject *key, PyObject *value) {
     return PyDict_SetItem(scope->attrs, key, value);
 }
 
-static int set_keywords(Scope *scope, PyObject *const *values, PyObject *kwnames, bool index_given) {
-    Py_ssize_t count = PyTuple_Size(kwnames);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *key = PyTuple_GetItem(kwnames, i); /* Borrowed */
-        if (PyUnicode_CompareWithASCIIString(key, "index") == 0) {
-            if (index_given) {
-                PyErr_SetString(PyExc_TypeError, "scope() got multiple values for 'index'");
-                return -1;
-            }
-            if (set_index(scope, values[i]) != 0) {
-                return -1;
-            }
-        } else if (PyUnicode_CompareWithASCIIString(key, "name") != 0 &&
-                   set_attr(scope, key, values[i]) != 0) {
-            return -1;
-        }
+/* The arguments of one call; all borrowed but for attrs. */
+typedef struct scope_call {
+    PyObject *name;
+    PyObject *index;
+    PyObject *attrs; /* Owned, or NULL: none */
+} scope_call;
+
+static bool is_named(PyObject *key, const char *name, Py_ssize_t len) {
+    return PyUnicode_GetLength(key) == len && PyUnicode_CompareWithASCIIString(key, name) == 0;
+}
+
+static int set_once(PyObject **slot, PyObject *value, const char *name) {
+    if (*slot != NULL) {
+        PyErr_Format(PyExc_TypeError, "scope() got multiple values for '%s'", name);
+        return -1;
     }
+    *slot = value;
     return 0;
 }
 
-static PyObject *find_name(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-    PyObject *name = nargs > 0 ? args[0] : NULL;
-    Py_ssize_t count = kwnames != NULL ? PyTuple_Size(kwnames) : 0;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GetItem(kwnames, i), "name") == 0) {
-            if (name != NULL) {
-                PyErr_SetString(PyExc_TypeError, "scope() got multiple values for 'name'");
-                return NULL;
+static int parse_keywords(PyObject *const *values, PyObject *kwnames, scope_call *call) {
+    Py_ssize_t count = PyTuple_Size(kwnames);
+    int failed = 0;
+    for (Py_ssize_t i = 0; i < count && !failed; i++) {
+        PyObject *key = PyTuple_GetItem(kwnames, i); /* Borrowed */
+        if (is_named(key, "name", 4)) {
+            failed = set_once(&call->name, values[i], "name");
+        } else if (is_named(key, "index", 5)) {
+            failed = set_once(&call->index, values[i], "index");
+        } else {
+            if (call->attrs == NULL) {
+                call->attrs = PyDict_New();
             }
-            name = args[nargs + i];
+            failed = call->attrs == NULL || PyDict_SetItem(call->attrs, key, values[i]) != 0;
         }
     }
-    if (name == NULL) {
+    return failed ? -1 : 0;
+}
+
+static int check_call(const scope_call *call, Py_ssize_t nargs) {
+    if (nargs > 2) {
+        PyErr_Format(PyExc_TypeError,
+                     "scope() takes a name and an index, then keywords (%zd arguments given)",
+                     nargs);
+    } else if (call->name == NULL) {
         PyErr_SetString(PyExc_TypeError, "scope() needs a name: scope(name, index=None, **attrs)");
-    } else if (!PyUnicode_Check(name) && cirron_the_recording.enabled) {
+    } else if (!PyUnicode_Check(call->name) && cirron_the_recording.enabled) {
         PyErr_Format(PyExc_TypeError, "scope(): name must be a str, not %R",
-                     (PyObject *)Py_TYPE(name));
-        return NULL;
+                     (PyObject *)Py_TYPE(call->name));
+    } else {
+        return 0;
     }
-    return name;
+    return -1;
 }
 
 PyObject *cirron_scope(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                        PyObject *kwnames) {
     (void)module;
-    bool simple = nargs >= 1 && kwnames == NULL && PyUnicode_Check(args[0]);
-    PyObject *name = simple ? args[0] : find_name(args, nargs, kwnames);
-    if (name == NULL) {
-        return NULL;
+    Scope *scope = NULL;
+    scope_call call = {nargs > 0 ? args[0] : NULL, nargs > 1 ? args[1] : NULL, NULL};
+    if ((kwnames == NULL || parse_keywords(args + nargs, kwnames, &call) == 0) &&
+        check_call(&call, nargs) == 0) {
+        scope = new_scope(call.name);
     }
-    if (nargs > 2) {
-        PyErr_Format(PyExc_TypeError,
-                     "scope() takes a name and an index, then keywords (%zd arguments given)",
-                     nargs);
-        return NULL;
-    }
-    Scope *scope = new_scope(name);
     if (scope == NULL) {
+        Py_XDECREF(call.attrs);
         return NULL;
     }
-    if ((nargs == 2 && set_index(scope, args[1]) != 0) ||
-        (kwnames != NULL && set_keywords(scope, args + nargs, kwnames, nargs == 2) != 0)) {
+    if (call.attrs != NULL) {
+        scope->attrs = call.attrs;
+        PyObject_GC_Track(scope);
+    }
+    if (call.index != NULL && call.index != Py_None && set_index(scope, call.index) != 0) {
         Py_DECREF(scope);
         return NULL;
     }
@@ -376,7 +384,9 @@ static void record_span(Scope *scope, cirron_recorder *recorder, int64_t duratio
             cirron_queue_publish(&recorder->spans, payload_len);
         }
     }
-    cirron_buffer_fini(&scratch);
+    if (scratch.data != NULL) {
+        cirron_buffer_fini(&scratch);
+    }
 }
 
 static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs) {

@@ -28,6 +28,8 @@ static Py_ssize_t span_count(const span_table *self) {
 
 /* ---- columns */
 
+static char *column_keywords[] = {"column", NULL};
+
 static int find_column(const char *name, enum cirron_table_column *column) {
     static const char *const names[CIRRON_COLUMN_COUNT] = {
         [CIRRON_COLUMN_START] = "start_ns",
@@ -54,22 +56,24 @@ static int find_column(const char *name, enum cirron_table_column *column) {
     return -1;
 }
 
-static PyObject *table_ints(PyObject *object, PyObject *args) {
+static PyObject *table_ints(PyObject *object, PyObject *args, PyObject *kwargs) {
     span_table *self = (span_table *)object;
     const char *name;
     enum cirron_table_column column;
-    if (!PyArg_ParseTuple(args, "s:ints", &name) || find_column(name, &column) != 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s:ints", column_keywords, &name) ||
+        find_column(name, &column) != 0) {
         return NULL;
     }
     return cirron_column_view(object, cirron_table_ints(self->table, column), span_count(self),
                               sizeof(int64_t), "q");
 }
 
-static PyObject *table_present(PyObject *object, PyObject *args) {
+static PyObject *table_present(PyObject *object, PyObject *args, PyObject *kwargs) {
     span_table *self = (span_table *)object;
     const char *name;
     enum cirron_table_column column;
-    if (!PyArg_ParseTuple(args, "s:present", &name) || find_column(name, &column) != 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s:present", column_keywords, &name) ||
+        find_column(name, &column) != 0) {
         return NULL;
     }
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, span_count(self));
@@ -113,10 +117,10 @@ static PyObject *parent_id_str(const cirron_table *table, Py_ssize_t row, PyObje
     return id_str(table, id);
 }
 
-static PyObject *table_strings(PyObject *object, PyObject *args) {
+static PyObject *table_strings(PyObject *object, PyObject *args, PyObject *kwargs) {
     span_table *self = (span_table *)object;
     const char *column;
-    if (!PyArg_ParseTuple(args, "s:strings", &column)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s:strings", column_keywords, &column)) {
         return NULL;
     }
     bool ids = strcmp(column, "id") == 0;
@@ -144,9 +148,11 @@ static PyObject *table_strings(PyObject *object, PyObject *args) {
 
 /* ---- one span */
 
-static int read_row(span_table *self, PyObject *args, const char *format, size_t *row) {
+static int read_row(span_table *self, PyObject *args, PyObject *kwargs, const char *format,
+                    size_t *row) {
+    static char *keywords[] = {"row", NULL};
     Py_ssize_t number;
-    if (!PyArg_ParseTuple(args, format, &number)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, keywords, &number)) {
         return -1;
     }
     if (number < 0 || number >= span_count(self)) {
@@ -194,10 +200,10 @@ static PyObject *load_attrs(cirron_text json) {
     return attrs;
 }
 
-static PyObject *table_attrs(PyObject *object, PyObject *args) {
+static PyObject *table_attrs(PyObject *object, PyObject *args, PyObject *kwargs) {
     span_table *self = (span_table *)object;
     size_t row;
-    if (read_row(self, args, "n:attrs", &row) != 0) {
+    if (read_row(self, args, kwargs, "n:attrs", &row) != 0) {
         return NULL;
     }
     return load_attrs(cirron_table_attrs(self->table, row));
@@ -233,10 +239,10 @@ static PyObject *mark_tuple(const cirron_table_mark *mark) {
     return tuple;
 }
 
-static PyObject *table_marks(PyObject *object, PyObject *args) {
+static PyObject *table_marks(PyObject *object, PyObject *args, PyObject *kwargs) {
     span_table *self = (span_table *)object;
     size_t row, count;
-    if (read_row(self, args, "n:marks", &row) != 0) {
+    if (read_row(self, args, kwargs, "n:marks", &row) != 0) {
         return NULL;
     }
     const uint32_t *marks = cirron_table_marks_of(self->table, row, &count);
@@ -363,17 +369,20 @@ static void table_dealloc(PyObject *object) {
     Py_DECREF(type);
 }
 
+/* A method that takes keywords, as the method table wants it. */
+#define WITH_KEYWORDS(function) (PyCFunction)(void *)(function), METH_VARARGS | METH_KEYWORDS
+
 static PyMethodDef methods[] = {
-    {"ints", table_ints, METH_VARARGS,
-     "ints($self, column, /)\n--\n\nAn int64 column; absent values are 0."},
-    {"present", table_present, METH_VARARGS,
-     "present($self, column, /)\n--\n\n1 where ints(column) holds a value, else 0."},
-    {"strings", table_strings, METH_VARARGS,
-     "strings($self, column, /)\n--\n\nA text column: id, parent_id or name."},
-    {"attrs", table_attrs, METH_VARARGS, "attrs($self, row, /)\n--\n\nA span's attributes."},
-    {"marks", table_marks, METH_VARARGS,
-     "marks($self, row, /)\n--\n\n(name, value, kind, ts_ns, attrs) of a span's marks by time."},
-    {"tree", (PyCFunction)(void *)table_tree, METH_VARARGS | METH_KEYWORDS,
+    {"ints", WITH_KEYWORDS(table_ints),
+     "ints($self, /, column)\n--\n\nAn int64 column; absent values are 0."},
+    {"present", WITH_KEYWORDS(table_present),
+     "present($self, /, column)\n--\n\n1 where ints(column) holds a value, else 0."},
+    {"strings", WITH_KEYWORDS(table_strings),
+     "strings($self, /, column)\n--\n\nA text column: id, parent_id or name."},
+    {"attrs", WITH_KEYWORDS(table_attrs), "attrs($self, /, row)\n--\n\nA span's attributes."},
+    {"marks", WITH_KEYWORDS(table_marks),
+     "marks($self, /, row)\n--\n\n(name, value, kind, ts_ns, attrs) of a span's marks by time."},
+    {"tree", WITH_KEYWORDS(table_tree),
      "tree($self, /, session=None)\n--\n\nRows depth first, and each one's depth."},
     {"sessions", table_sessions, METH_NOARGS,
      "sessions($self, /)\n--\n\nThe sessions, newest first."},

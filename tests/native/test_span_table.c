@@ -127,8 +127,7 @@ static void any_id_comes_back_as_it_was(void **state) {
         "001122334455667:8899aabbccddeeff",
         "00112233445566778899`abbccddeeff",
         "0011223344556677 899aabbccddeeff",
-        "00112233445566778899a\xc3\xa9"
-        "bccddeef",
+        "00112233445566778899a\303\251bccddeef",
         "0123456789abcdef",
         "67e55044-10b1-426f-9247-bb680e5fe0c8",
         "root",

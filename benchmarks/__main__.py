@@ -1,0 +1,35 @@
+"""Print the table: `python benchmarks` (or `make bench`)."""
+
+import os
+import platform
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+import hot_paths
+import peers
+import volume
+
+
+def main() -> None:
+    console = Console()
+    table = Table(
+        "case", "ours", "floor", "ratio", "reach", title="Recording", title_justify="left"
+    )
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), transient=True) as progress:
+        for part, name in ((hot_paths, "hot paths"), (volume, "volume"), (peers, "peers")):
+            progress.add_task(f"measuring {name} ...", total=None)
+            for row in part.figures():
+                table.add_row(*row)
+            table.add_section()
+    console.print(table)
+    console.print(
+        f"CPython {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release()}. "
+        "The floor is `with lock:` on a threading.Lock in the same process, except where it "
+        "is the bare work or the bare interpreter."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""cirron: see where training and serving spend their time.
+
+    import cirron as ci
+
+    ci.profile()
+    for epoch in ci.epochs(range(3)):
+        for batch in ci.batches(loader):
+            with ci.scope("forward"):
+                ...
+            ci.mark("loss", loss)
+    ci.trace()
+"""
+
+from cirron._core import __version__, mark, scope
+from cirron.client import Cirron
+from cirron.env import env
+from cirron.errors import CirronDependencyError, CirronError
+from cirron.loops import batches, epochs
+from cirron.profiler import Profiler, flush, health, profile, shutdown
+from cirron.trace import trace
+
+__all__ = [
+    "Cirron",
+    "CirronDependencyError",
+    "CirronError",
+    "Profiler",
+    "__version__",
+    "batches",
+    "env",
+    "epochs",
+    "flush",
+    "health",
+    "mark",
+    "profile",
+    "scope",
+    "shutdown",
+    "trace",
+]

@@ -1,0 +1,320 @@
+"""The life of a session: `profile` opens it, `shutdown` or the end of the process closes it.
+
+There is one session at a time in a process, and `_core` knows whether it runs. This module
+decides when it begins and ends, and gives Python's own part of it (the sinks, what a
+`multiprocessing` child needs) the same life.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+
+from cirron import _core
+from cirron.env import session_attributes
+from cirron.log import warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Any, Literal, Self
+
+    from cirron.config import Settings
+    from cirron.sinks import Sink
+
+_WAIT_S = 2.0  # what flush() and shutdown() may take
+
+# Reentrant: a log handler, a finaliser or a signal handler may call us while we hold it.
+_lock = threading.RLock()
+_current: Profiler | None = None
+_multiprocessing_knows = False
+
+
+class Profiler:
+    """A handle on the session that `profile` opened. Works in a `with` statement."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spool_dir: str | None = None
+        self._sink: Sink | None = None
+        self._finalizer: Any = None  # in a multiprocessing child
+
+    @property
+    def enabled(self) -> bool:
+        """True while this session records."""
+        return self._settings.enabled and _current is self
+
+    def flush(self) -> bool:
+        """See `cirron.flush`."""
+        return flush()
+
+    def shutdown(self) -> None:
+        """Ends this session, as `cirron.shutdown`; nothing when it has ended."""
+        with _lock:
+            if _current is self:
+                shutdown()
+
+    def trace(
+        self,
+        format: Literal["tree", "dict", "json", "df"] = "tree",
+        name: str | None = None,
+        last: int | None = None,
+    ) -> Any:
+        """See `cirron.trace`."""
+        from cirron.trace import trace
+
+        return trace(format, name, last)
+
+    def health(self) -> dict[str, Any]:
+        """See `cirron.health`."""
+        return health()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+
+def profile(
+    config: Mapping[str, Any] | None = None,
+    frameworks: str | list[str] | tuple[str, ...] | None = None,
+    snapshots: Literal["stats", "sampled", "full", "none"] | None = None,
+    sample_rate: float | None = None,
+    flush_interval: float | None = None,
+    enabled: bool | None = None,
+    path: str | os.PathLike[str] | None = None,
+    output: str | list[str] | tuple[str, ...] | None = None,
+) -> Profiler:
+    """Opens a session: from here on, what is recorded goes to the outputs.
+
+    A setting that is not given comes from `config`, then from the environment variable
+    `CIRRON_<SETTING>`, then from `~/.cirron/config.toml`. While a session runs, another
+    call logs a warning and returns the running one.
+
+    Args:
+        config: a dict of settings: these here and those of `Cirron`.
+        frameworks: of "torch", "transformers", "keras", "tensorflow", "sklearn",
+            "lightning", "accelerate"; by default what the program imports.
+        snapshots: "stats", "sampled", "full" or "none".
+        sample_rate: the probability of raw tensors with snapshots "sampled", 0 to 1.
+        flush_interval: seconds between two writes, 1 by default.
+        enabled: False records nothing until `shutdown` or another `profile`.
+        path: the directory of the spool, `./.cirron/` by default.
+        output: one or a list of "spool", "log", "stdout", or "none".
+
+    Returns:
+        A handle that also works in a `with` statement.
+
+    Raises:
+        ValueError: an argument is wrong; nothing was started.
+    """
+    from cirron.config import resolve
+
+    arguments = {
+        "frameworks": frameworks,
+        "snapshots": snapshots,
+        "sample_rate": sample_rate,
+        "flush_interval": flush_interval,
+        "enabled": enabled,
+        "path": path,
+        "output": output,
+    }
+    return start(resolve(config, arguments))
+
+
+def start(settings: Settings) -> Profiler:
+    """Opens a session with checked settings; see `profile`."""
+    global _current
+    with _lock:
+        if _current is not None and _core.session_id() is not None:
+            warn("profile() was called while a session runs; the running one goes on")
+            return _current
+        profiler = Profiler(settings)
+        # Before the session starts: a fork in between must not find one without a profiler.
+        _current = profiler
+        _core.set_enabled(settings.enabled)
+        if settings.enabled:
+            try:
+                _start_session(profiler)
+            except BaseException:
+                shutdown()
+                raise
+        return profiler
+
+
+def _start_session(profiler: Profiler) -> None:
+    settings = profiler._settings
+    attributes = session_attributes()
+    if "spool" in settings.output:
+        profiler._spool_dir = _absolute(os.path.join(settings.path, "spool"))
+    sink_outputs = tuple(name for name in settings.output if name != "spool")
+    if sink_outputs:
+        from cirron.sinks import Sink
+
+        profiler._sink = Sink(sink_outputs)  # before anything can be drained
+        # Runs before logging.shutdown, which is registered already, closes the handlers.
+        atexit.register(flush)
+    _core.start_session(
+        spool_dir=profiler._spool_dir,
+        spool_max_bytes=settings.spool_max_bytes,
+        flush_interval=settings.flush_interval,
+        trace_buffer_max_spans=settings.trace_buffer_max_spans,
+        cpu_time=settings.cpu_time,
+        rank=attributes["rank"],
+        attrs=attributes,
+    )
+    _core.catch_sigterm()
+    if profiler._sink is not None:
+        profiler._sink.start()
+    if _is_multiprocessing_child():
+        profiler._finalizer = _at_end_of_multiprocessing_child(shutdown)
+
+
+def _absolute(path: str) -> str:
+    path = os.path.expanduser(path)
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the working directory is gone
+        return path
+
+
+def flush() -> bool:
+    """Waits until what was recorded so far is on disk and in the sinks, at most 2 s.
+
+    Returns:
+        True when all is written, False when time ran out.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    done = _core.flush(_WAIT_S)
+    profiler = _current
+    if profiler is not None and profiler._sink is not None:
+        done = profiler._sink.wait(deadline - time.monotonic()) and done
+    return done
+
+
+def shutdown() -> None:
+    """Closes the session and writes what is left, at most 2 s.
+
+    What is recorded afterwards is kept for `trace`, as before the session. Nothing happens
+    when no session runs.
+    """
+    global _current
+    with _lock:
+        profiler = _current
+        if profiler is None:
+            return
+        deadline = time.monotonic() + _WAIT_S
+        try:
+            if profiler._settings.enabled:
+                _core.end_session(_WAIT_S)
+            else:
+                _core.set_enabled(True)
+        finally:
+            _current = None
+            if profiler._finalizer is not None:
+                profiler._finalizer.cancel()
+            if profiler._sink is not None:
+                atexit.unregister(flush)
+                profiler._sink.stop(deadline - time.monotonic())
+
+
+def health() -> dict[str, Any]:
+    """Tells how the recording is doing. Never raises.
+
+    Returns:
+        A dict with `enabled`, `frameworks_installed` (those that are hooked), `transport`,
+        `flush_mode` ("normal", "degraded" while the disk refuses, "stopped"), `spool_dir`,
+        `spool_bytes`, `flush_latency_ns`, `overhead_ns`, `scope_depth` of the caller, and
+        counts since `profile`: `span_count`, `mark_count`, `scope_drop_count`,
+        `mark_drop_count`, `spool_drop_count` (files), `spool_dropped_records`,
+        `trace_evicted_count`, `hook_errors`.
+    """
+    profiler = _current
+    counters = _core.counters()
+    if not counters["flusher_running"]:
+        flush_mode = "stopped"
+    elif counters["spool_errno"] or counters["spool_pending"]:
+        flush_mode = "degraded"
+    else:
+        flush_mode = "normal"
+    return {
+        "enabled": profiler is not None and profiler.enabled,
+        "frameworks_installed": [],
+        "transport": "file_only",
+        "scope_depth": counters["scope_depth"],
+        "scope_drop_count": counters["scope_drop_count"],
+        "mark_drop_count": counters["mark_drop_count"],
+        "spool_drop_count": counters["spool_drop_count"],
+        "spool_dropped_records": counters["spool_dropped_records"],
+        "spool_dir": profiler._spool_dir if profiler is not None else None,
+        "spool_bytes": counters["spool_bytes"],
+        "flush_latency_ns": counters["flush_latency_ns"],
+        "flush_mode": flush_mode,
+        "span_count": counters["span_count"],
+        "mark_count": counters["mark_count"],
+        "overhead_ns": counters["overhead_ns"],
+        "hook_errors": 0,
+        "trace_evicted_count": counters["trace_evicted_count"],
+    }
+
+
+# ---- the ends of processes, and forks
+
+
+def _is_multiprocessing_child() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _at_end_of_multiprocessing_child(call: Callable[[], object]) -> Any:
+    """Such a child ends in os._exit, before which only finalizers run."""
+    return sys.modules["multiprocessing.util"].Finalize(None, call, exitpriority=-100)
+
+
+def _after_fork_in_child() -> None:
+    """Replaces what the parent's threads may have held; the native part helps itself."""
+    global _lock, _multiprocessing_knows
+    _lock = threading.RLock()
+    profiler = _current
+    if profiler is None or not profiler._settings.enabled:
+        return
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and not _multiprocessing_knows:
+        # If it was multiprocessing that forked, it will now forget all finalizers and then
+        # make the calls that are registered here.
+        util.register_after_fork(
+            sys.modules[__name__], lambda _: _at_end_of_multiprocessing_child(flush)
+        )
+        _multiprocessing_knows = True
+    if profiler._sink is not None:
+        from cirron.sinks import Sink
+
+        profiler._sink = Sink(profiler._sink.outputs)
+        profiler._sink.start()
+
+
+def _at_exit() -> None:
+    """Closes the root span; the native flusher writes the rest when Python has ended."""
+    profiler = _current
+    if profiler is None:
+        return
+    _core.close_session()
+    if profiler._sink is not None:
+        deadline = time.monotonic() + _WAIT_S
+        flush()
+        profiler._sink.stop(deadline - time.monotonic())
+
+
+# At import, so that it runs after the exit handlers of the program, and they are recorded.
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,121 @@
+"""The outputs "log" and "stdout": a line for each closed span, as soon as it was drained.
+
+They need Python, so they have a thread of their own, which exists only when they do. It
+reads the trace buffer like everybody else; recording knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from cirron import _core
+from cirron.log import warn
+from cirron.render import SpanLines
+
+_LOOK_AGAIN_S = 0.1  # how late an end without a new span is noticed
+
+OUTPUTS = ("log", "stdout")
+
+
+def _log_writer() -> Callable[[list[str]], None]:
+    import logging
+
+    logger = logging.getLogger("cirron.trace")
+
+    def write(lines: list[str]) -> None:
+        for line in lines:
+            logger.info("%s", line)
+
+    return write
+
+
+def _write_stdout(lines: list[str]) -> None:
+    if sys.stdout is not None:
+        print("\n".join(lines), flush=True)
+
+
+class Sink:
+    """A thread that writes closed spans as lines to some of `OUTPUTS`."""
+
+    def __init__(self, outputs: tuple[str, ...]) -> None:
+        self.outputs = outputs
+        self._writers: dict[str, Callable[[list[str]], None]] = {}
+        if "log" in outputs:
+            self._writers["log"] = _log_writer()
+        if "stdout" in outputs:
+            self._writers["stdout"] = _write_stdout
+        self._written = _core.drained_sequence()
+        self._changed = threading.Condition()
+        self._ending = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="cirron-sink", daemon=True)
+
+    def start(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no threads to be had, or the interpreter is ending
+            self._ended = True
+            warn("outputs %s are off: %s", ", ".join(self.outputs), error)
+
+    def wait(self, timeout: float) -> bool:
+        """Waits until all that was drained so far is written; False when out of time."""
+        if threading.current_thread() is self._thread:
+            return True  # a handler that flushes
+        target = _core.drained_sequence()
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._ended or self._written >= target, max(timeout, 0.0)
+            )
+
+    def stop(self, timeout: float) -> bool:
+        """Writes what was drained so far and ends the thread; False when out of time."""
+        self._ending = True
+        if threading.current_thread() is not self._thread and self._thread.is_alive():
+            self._thread.join(max(timeout, 0.0))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while self._writers:
+                ending = self._ending  # before the look, so that nothing slips between
+                if _core.wait_drained(self._written, 0 if ending else _LOOK_AGAIN_S) > self._written:
+                    self._write_new()
+                elif ending:
+                    break
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _write_new(self) -> None:
+        table, reached = self._read_new()
+        spans = SpanLines(table)
+        lines = [spans.line(row) for row in range(len(table))]
+        for output, write in list(self._writers.items()):
+            try:
+                if lines:
+                    write(lines)
+            except Exception as error:
+                del self._writers[output]
+                _warn_switched_off(output, error)
+        with self._changed:
+            self._written = reached
+            self._changed.notify_all()
+
+    def _read_new(self) -> tuple[_core.SpanTable, int]:
+        """Returns the spans that are not written yet and the sequence that they reach."""
+        drained = _core.drained_sequence()
+        table = _core.read_trace(since=self._written)
+        reached = self._written + len(table)
+        if reached < drained:  # we were so slow that the buffer lost some
+            reached = _core.drained_sequence()
+        return table, reached
+
+
+def _warn_switched_off(output: str, error: Exception) -> None:
+    try:
+        warn('output "%s" failed and is switched off: %s: %s', output, type(error).__name__, error)
+    except Exception:
+        pass  # the handler that failed may be the one that warns

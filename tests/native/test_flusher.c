@@ -1,0 +1,552 @@
+/* From the recorders to the disk: sessions and their root, flush and stop, threads that
+ * come and go, forks. All tests share the one state of this process, one session each.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "core/process.h"
+
+#define SECOND INT64_C(1000000000)
+
+/* A fork made beside the flusher starts a new one in the child. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return "die_after_fork=0";
+}
+
+static char directory[64]; /* of one test; its spool is inside */
+static char spool[80];
+
+static int make_directory(void **state) {
+    (void)state;
+    strcpy(directory, "/tmp/cirron-flusher-XXXXXX");
+    if (mkdtemp(directory) == NULL) {
+        return -1;
+    }
+    snprintf(spool, sizeof spool, "%s/run/spool", directory);
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where) {
+    (void)info, (void)type, (void)where;
+    return remove(path);
+}
+
+static int end_session_and_remove_directory(void **state) {
+    (void)state;
+    (void)cirron_session_end(10 * SECOND);
+    return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- recording and looking */
+
+static cirron_process *process(void) {
+    return cirron_process_get();
+}
+
+static int start_session_in(const char *spool_dir, int64_t interval_ns) {
+    static const char attrs[] = "{\"hostname\":\"here\"}";
+    cirron_session_config config = {.spool_dir = spool_dir,
+                                    .spool_max_bytes = UINT64_C(1) << 30,
+                                    .flush_interval_ns = interval_ns,
+                                    .trace_max_spans = 1000,
+                                    .rank = 3,
+                                    .cpu_time = true,
+                                    .attrs = attrs,
+                                    .attrs_len = sizeof attrs - 1};
+    return cirron_session_start(&config);
+}
+
+/* A session whose flusher wakes only when it is asked to. */
+static void start_session(void) {
+    assert_int_equal(start_session_in(spool, 3600 * SECOND), CIRRON_OK);
+}
+
+static void record_span(const char *name) {
+    char *payload;
+    uint32_t offset;
+    cirron_recorder *recorder = cirron_recorder_get();
+    cirron_span_record *span = cirron_recorder_reserve_span(recorder, 0, &payload, &offset);
+    int64_t now = cirron_monotonic_ns();
+    *span = (cirron_span_record){
+        .id = cirron_id_next(&recorder->ids),
+        .parent_id = cirron_current_session.id,
+        .start_ns = cirron_epoch_ns(now),
+        .duration_ns = cirron_monotonic_ns() - now,
+        .thread_id = recorder->thread_id,
+        .name = cirron_intern_name(process()->collector.names, name, strlen(name)),
+        .payload = offset,
+        .session = cirron_current_session.number,
+        .flags = CIRRON_SPAN_PARENT};
+    cirron_queue_publish(&recorder->spans, 0);
+}
+
+static void record_mark(const char *name) {
+    char *payload;
+    uint32_t offset;
+    cirron_recorder *recorder = cirron_recorder_get();
+    cirron_mark_record *mark = cirron_recorder_reserve_mark(recorder, 0, &payload, &offset);
+    *mark = (cirron_mark_record){
+        .span_id = cirron_current_session.id,
+        .ts_ns = cirron_epoch_ns(cirron_monotonic_ns()),
+        .value.as_int = 7,
+        .value_type = CIRRON_VALUE_INT,
+        .name = cirron_intern_name(process()->collector.names, name, strlen(name)),
+        .payload = offset,
+        .session = cirron_current_session.number};
+    cirron_queue_publish(&recorder->marks, 0);
+}
+
+static cirron_counters count(void) {
+    cirron_counters counters;
+    cirron_process_count(process(), &counters);
+    return counters;
+}
+
+static size_t count_in_file(const char *path, const char *needle) {
+    struct stat info;
+    int file = open(path, O_RDONLY);
+    assert_int_equal(fstat(file, &info), 0);
+    char *text = calloc(1, (size_t)info.st_size + 1);
+    assert_int_equal(read(file, text, (size_t)info.st_size), info.st_size);
+    close(file);
+    size_t found = 0;
+    for (const char *at = text; (at = strstr(at, needle)) != NULL; at++) {
+        found++;
+    }
+    free(text);
+    return found;
+}
+
+/* How often the batch files of the spool say `needle`. */
+static size_t count_on_disk(const char *needle) {
+    size_t found = 0;
+    DIR *dir = opendir(spool);
+    const struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char path[512];
+        size_t len = strlen(entry->d_name);
+        if (len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0) {
+            snprintf(path, sizeof path, "%s/%s", spool, entry->d_name);
+            found += count_in_file(path, needle);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return found;
+}
+
+static size_t count_spans(const char *name) {
+    char needle[64];
+    snprintf(needle, sizeof needle, "\",\"name\":\"%s\",\"parent_id\"", name);
+    return count_on_disk(needle);
+}
+
+/* A child can't fail a test, so it tells by its exit status. */
+static int wait_for(pid_t child) {
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void assert_flushed(void) {
+    assert_true(cirron_flusher_flush(&process()->flusher, 30 * SECOND));
+}
+
+/* ---- sessions */
+
+static void a_session_writes_its_root_open_and_then_closed(void **state) {
+    (void)state;
+    char root[64] = "{\"id\":\"";
+    start_session();
+    cirron_id_to_hex(&cirron_current_session.id, root + strlen(root));
+    assert_flushed();
+    assert_int_equal(count_on_disk(root), 1);
+    assert_int_equal(count_spans("cirron.session"), 1);
+    assert_int_equal(count_on_disk("\"end_ns\":null"), 1);
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(count_on_disk(root), 2);
+    assert_int_equal(count_spans("cirron.session"), 2);
+    assert_int_equal(count_on_disk("\"end_ns\":null"), 1);
+    assert_int_equal(count_on_disk("\"rank\":3,\"attrs\":{\"hostname\":\"here\"}"), 2);
+    assert_false(count().flusher_running);
+    assert_true(cirron_session_end(30 * SECOND)); /* again: nothing happens */
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
+static void a_root_is_closed_once(void **state) {
+    (void)state;
+    start_session();
+    cirron_session_close_root();
+    record_span("late");
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(count_spans("cirron.session"), 2);
+    assert_int_equal(count_spans("late"), 1);
+}
+
+static void a_root_has_its_name_when_the_table_of_names_is_full(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        for (uint32_t i = 0; i < CIRRON_INTERN_MAX_NAMES; i++) {
+            (void)cirron_intern_name(process()->collector.names, (const char *)&i, sizeof i);
+        }
+        _exit(start_session_in(spool, 3600 * SECOND) == CIRRON_OK && cirron_session_end(30 * SECOND)
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
+static void a_session_writes_what_was_recorded_before_it(void **state) {
+    (void)state;
+    record_span("early");
+    assert_flushed(); /* without a thread: into the trace buffer only */
+    assert_int_equal(count_spans("early"), 0);
+    start_session();
+    assert_flushed();
+    assert_int_equal(count_spans("early"), 1);
+}
+
+static void a_session_without_a_spool_keeps_its_records_in_memory(void **state) {
+    (void)state;
+    assert_int_equal(start_session_in(NULL, 3600 * SECOND), CIRRON_OK);
+    uint64_t before = cirron_store_sequence(process()->collector.store);
+    record_span("kept");
+    assert_flushed();
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(cirron_store_sequence(process()->collector.store), before + 2);
+    assert_int_equal(access(spool, F_OK), -1);
+    start_session();
+    assert_flushed();
+    assert_int_equal(count_spans("kept"), 0);
+}
+
+/* ---- flush and stop */
+
+static void flush_returns_when_the_disk_has_it(void **state) {
+    (void)state;
+    start_session();
+    for (size_t i = 1; i <= 30; i++) {
+        record_mark("loss");
+        record_span("step");
+        assert_flushed();
+        assert_int_equal(count_spans("step"), i);
+        assert_int_equal(count_on_disk("\"name\":\"loss\",\"value_type\":\"int\",\"value\":7"), i);
+    }
+}
+
+static void the_flusher_wakes_by_itself(void **state) {
+    (void)state;
+    assert_int_equal(start_session_in(spool, SECOND / 1000), CIRRON_OK);
+    cirron_flusher *flusher = &process()->flusher;
+    record_span("tick");
+    uint64_t cycle = cirron_flusher_wait_cycle(flusher, 0, 0);
+    /* the second drain from here began after the record, the third after it was written */
+    for (int i = 0; i < 3; i++) {
+        cycle = cirron_flusher_wait_cycle(flusher, cycle, 30 * SECOND);
+    }
+    assert_int_equal(count_spans("tick"), 1);
+}
+
+static void chunks_that_pile_up_wake_the_flusher(void **state) {
+    (void)state;
+    start_session();
+    assert_flushed();
+    uint64_t cycle = cirron_flusher_wait_cycle(&process()->flusher, 0, 0);
+    for (int i = 0; i < 20000; i++) {
+        record_span("busy");
+    }
+    assert_true(cirron_flusher_wait_cycle(&process()->flusher, cycle, 30 * SECOND) > cycle);
+    assert_flushed();
+    assert_int_equal(count_spans("busy"), 20000);
+}
+
+static void a_directory_that_cannot_be_made_keeps_the_batches(void **state) {
+    (void)state;
+    char in_the_way[80];
+    snprintf(in_the_way, sizeof in_the_way, "%s/run", directory);
+    close(open(in_the_way, O_CREAT | O_WRONLY, 0600));
+    atomic_store(&cirron_disk_refused, false);
+    start_session();
+    record_span("waits");
+    assert_flushed();
+    record_span("waits");
+    assert_flushed();
+    assert_true(count().pending >= 2);
+    assert_int_equal(count().disk_errno, ENOTDIR);
+    assert_true(atomic_load(&cirron_disk_refused));
+    assert_int_equal(unlink(in_the_way), 0);
+    assert_flushed();
+    assert_int_equal(count().pending, 0);
+    assert_int_equal(count().disk_errno, 0);
+    assert_int_equal(count_spans("waits"), 2);
+}
+
+static void flush_and_stop_give_up_in_time(void **state) {
+    (void)state;
+    start_session();
+    cirron_process *own = process();
+    pthread_mutex_lock(&own->collector.mutex); /* the drain is stuck */
+    record_span("stuck");
+    assert_false(cirron_flusher_flush(&own->flusher, SECOND / 100));
+    assert_false(cirron_flusher_stop(&own->flusher, SECOND / 100));
+    pthread_mutex_unlock(&own->collector.mutex);
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(count_spans("stuck"), 1);
+}
+
+static void a_start_calls_a_slow_stop_back(void **state) {
+    (void)state;
+    start_session();
+    cirron_process *own = process();
+    pthread_mutex_lock(&own->collector.mutex);
+    assert_false(cirron_flusher_stop(&own->flusher, SECOND / 100));
+    pthread_mutex_unlock(&own->collector.mutex);
+    assert_int_equal(cirron_flusher_start(&own->flusher, spool, UINT64_C(1) << 30, 3600 * SECOND),
+                     CIRRON_OK);
+    record_span("again");
+    assert_flushed();
+    assert_true(count().flusher_running);
+    assert_int_equal(count_spans("again"), 1);
+}
+
+static void *flush_in_thread(void *flushed) {
+    *(bool *)flushed = cirron_flusher_flush(&process()->flusher, 30 * SECOND);
+    return NULL;
+}
+
+static void *stop_in_thread(void *stopped) {
+    *(bool *)stopped = cirron_flusher_stop(&process()->flusher, 30 * SECOND);
+    return NULL;
+}
+
+static void a_flush_beside_a_stop_is_done(void **state) {
+    (void)state;
+    pthread_t threads[2];
+    bool done[2] = {false, false};
+    start_session();
+    assert_flushed();
+    cirron_process *own = process();
+    pthread_mutex_lock(&own->collector.mutex); /* holds the last cycle up */
+    assert_int_equal(pthread_create(&threads[0], NULL, stop_in_thread, &done[0]), 0);
+    usleep(20000);
+    assert_int_equal(pthread_create(&threads[1], NULL, flush_in_thread, &done[1]), 0);
+    usleep(20000);
+    pthread_mutex_unlock(&own->collector.mutex);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    assert_true(done[0]);
+    assert_true(done[1]);
+}
+
+/* ---- threads */
+
+static void *record_in_thread(void *recorder) {
+    record_span("in_thread");
+    *(cirron_recorder **)recorder = cirron_this_recorder;
+    return NULL;
+}
+
+static void the_recorder_of_a_dead_thread_is_taken_over(void **state) {
+    (void)state;
+    cirron_recorder *recorders[20];
+    start_session();
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, record_in_thread, &recorders[i]), 0);
+        pthread_join(thread, NULL);
+        assert_ptr_equal(recorders[i], recorders[0]);
+        assert_ptr_not_equal(recorders[i], cirron_recorder_get());
+    }
+    assert_flushed();
+    assert_int_equal(count_spans("in_thread"), 20);
+}
+
+enum {
+    THREADS = 4,
+    SPANS_PER_THREAD = 3000
+};
+
+static void *record_many(void *barrier) {
+    pthread_barrier_wait(barrier);
+    for (int i = 0; i < SPANS_PER_THREAD; i++) {
+        record_mark("loss");
+        record_span("step");
+    }
+    return NULL;
+}
+
+static void what_threads_record_beside_the_flusher_is_written_once(void **state) {
+    (void)state;
+    pthread_t threads[THREADS];
+    pthread_barrier_t barrier;
+    assert_int_equal(pthread_barrier_init(&barrier, NULL, THREADS), 0);
+    assert_int_equal(start_session_in(spool, SECOND / 1000), CIRRON_OK);
+    cirron_counters before = count();
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, record_many, &barrier), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    pthread_barrier_destroy(&barrier);
+    assert_flushed();
+    assert_int_equal(count_spans("step"), THREADS * SPANS_PER_THREAD);
+    assert_int_equal(count_on_disk("\"name\":\"loss\""), THREADS * SPANS_PER_THREAD);
+    cirron_counters after = count();
+    assert_int_equal(after.spans - before.spans, THREADS * SPANS_PER_THREAD);
+    assert_int_equal(after.marks - before.marks, THREADS * SPANS_PER_THREAD);
+    assert_int_equal(after.spans_dropped + after.marks_dropped, 0);
+    assert_int_equal(after.records_dropped, 0);
+}
+
+/* ---- forks */
+
+/* What a child does: 0, or the number of what is wrong. */
+static int record_as_child(const cirron_recorder *inherited, const char *name) {
+    if (cirron_recorder_get() == inherited) {
+        return 1;
+    }
+    if (count().spans != 0 || cirron_store_sequence(process()->collector.store) != 0) {
+        return 2;
+    }
+    record_span(name);
+    if (!cirron_flusher_flush(&process()->flusher, 30 * SECOND)) {
+        return 3;
+    }
+    return count_spans(name) == 1 ? 0 : 4;
+}
+
+static void a_forked_child_writes_its_own_records_and_no_other(void **state) {
+    (void)state;
+    start_session();
+    record_span("drained");
+    assert_flushed();
+    pthread_mutex_t *collecting = &process()->collector.mutex;
+    pthread_mutex_lock(collecting); /* for ever, in the child */
+    record_span("waiting");
+    const cirron_recorder *inherited = cirron_recorder_get();
+    pid_t child = fork();
+    if (child == 0) {
+        int failed = record_as_child(inherited, "child");
+        pid_t grandchild = fork();
+        if (grandchild == 0) {
+            _exit(record_as_child(cirron_this_recorder, "grandchild"));
+        }
+        int status = -1;
+        if (failed == 0 && (waitpid(grandchild, &status, 0) != grandchild || status != 0)) {
+            failed = 5;
+        }
+        _exit(cirron_session_end(30 * SECOND) ? failed : 6);
+    }
+    char pid[32];
+    snprintf(pid, sizeof pid, "\"pid\":%d,", (int)child);
+    int wrong = wait_for(child);
+    pthread_mutex_unlock(collecting);
+    assert_int_equal(wrong, 0);
+    assert_int_equal(count_on_disk("\"end_ns\":null"), 1);
+    assert_int_equal(count_on_disk(pid), 1);
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(count_spans("drained"), 1);
+    assert_int_equal(count_spans("waiting"), 1);
+    assert_int_equal(count_spans("child"), 1);
+    assert_int_equal(count_spans("grandchild"), 1);
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
+static void a_child_may_have_a_session_of_its_own(void **state) {
+    (void)state;
+    start_session();
+    pid_t child = fork();
+    if (child == 0) {
+        bool ended = cirron_session_end(30 * SECOND); /* leaves the parent's alone */
+        int started = start_session_in(spool, 3600 * SECOND);
+        record_span("child");
+        _exit(ended && started == CIRRON_OK && cirron_session_end(30 * SECOND) ? 0 : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+    assert_int_equal(count_spans("cirron.session"), 2 + 1);
+    assert_int_equal(count_on_disk("\"end_ns\":null"), 1 + 1);
+    assert_int_equal(count_spans("child"), 1);
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(count_spans("cirron.session"), 2 + 2);
+}
+
+static void *record_until_told(void *stop) {
+    while (!atomic_load((_Atomic bool *)stop)) {
+        record_span("beside");
+    }
+    return NULL;
+}
+
+static void a_fork_in_the_middle_of_everything_leaves_the_child_working(void **state) {
+    (void)state;
+    enum {
+        CHILDREN = 20
+    };
+    _Atomic bool stop = false;
+    pthread_t thread;
+    assert_int_equal(start_session_in(spool, SECOND / 1000), CIRRON_OK);
+    assert_int_equal(pthread_create(&thread, NULL, record_until_told, &stop), 0);
+    for (int i = 0; i < CHILDREN; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            record_span("child");
+            _exit(cirron_session_end(30 * SECOND) ? 0 : 1);
+        }
+        assert_int_equal(wait_for(child), 0);
+    }
+    atomic_store(&stop, true);
+    pthread_join(thread, NULL);
+    assert_flushed();
+    assert_int_equal(count_spans("child"), CHILDREN);
+}
+
+#define TEST(name)                                                                                 \
+    cmocka_unit_test_setup_teardown(name, make_directory, end_session_and_remove_directory)
+
+int main(void) {
+    cirron_memory_use(&(cirron_allocator){malloc, realloc, free}); /* seen by sanitizers */
+    if (cirron_process_init() != CIRRON_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        TEST(a_session_writes_what_was_recorded_before_it),
+        TEST(a_session_writes_its_root_open_and_then_closed),
+        TEST(a_root_is_closed_once),
+        TEST(a_root_has_its_name_when_the_table_of_names_is_full),
+        TEST(a_session_without_a_spool_keeps_its_records_in_memory),
+        TEST(flush_returns_when_the_disk_has_it),
+        TEST(the_flusher_wakes_by_itself),
+        TEST(chunks_that_pile_up_wake_the_flusher),
+        TEST(a_directory_that_cannot_be_made_keeps_the_batches),
+        TEST(flush_and_stop_give_up_in_time),
+        TEST(a_start_calls_a_slow_stop_back),
+        TEST(a_flush_beside_a_stop_is_done),
+        TEST(the_recorder_of_a_dead_thread_is_taken_over),
+        TEST(what_threads_record_beside_the_flusher_is_written_once),
+        TEST(a_forked_child_writes_its_own_records_and_no_other),
+        TEST(a_child_may_have_a_session_of_its_own),
+        TEST(a_fork_in_the_middle_of_everything_leaves_the_child_working),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
