@@ -1,5 +1,7 @@
 """cirron: see where training and serving spend their time.
 
+Example::
+
     import cirron as ci
 
     ci.profile()

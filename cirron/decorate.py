@@ -37,7 +37,7 @@ def wrap(fn: Any, name: str, index: int | None, attrs: dict[str, Any]) -> Any:
         return _core.scope(name, index, **attrs)
 
     def is_a(kind: Callable[[Any], bool]) -> bool:
-        return kind(fn) or kind(getattr(type(fn), "__call__", None))
+        return kind(fn) or kind(type(fn).__call__)  # an object's call may be a coroutine too
 
     if is_a(inspect.iscoroutinefunction):
         return _wrap_coroutine_function(fn, open_scope)

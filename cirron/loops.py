@@ -53,11 +53,12 @@ def batches(iterable: Iterable[T]) -> Loop[T]:
     return _loop("batch", iterable, timed=not isinstance(iterable, Sequence))
 
 
-def _loop(name: str, iterable: Iterable[Any], timed: bool) -> Any:
+def _loop(name: str, iterable: Iterable[T], timed: bool) -> Loop[T]:
     if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
         raise TypeError(f"{type(iterable).__name__!r} object is not iterable")
-    kind = _SizedLoop if hasattr(iterable, "__len__") else _Loop
-    return kind(name, iterable, timed)
+    kind: Any = _SizedLoop if hasattr(iterable, "__len__") else _Loop
+    loop: Loop[T] = kind(name, iterable, timed)
+    return loop
 
 
 class _Loop:

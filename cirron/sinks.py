@@ -6,6 +6,7 @@ reads the trace buffer like everybody else; recording knows nothing of it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class Sink:
         self._thread = threading.Thread(target=self._run, name="cirron-sink", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread; without one the outputs are off."""
         try:
             self._thread.start()
         except RuntimeError as error:  # no threads to be had, or the interpreter is ending
@@ -80,7 +82,8 @@ class Sink:
         try:
             while self._writers:
                 ending = self._ending  # before the look, so that nothing slips between
-                if _core.wait_drained(self._written, 0 if ending else _LOOK_AGAIN_S) > self._written:
+                patience = 0.0 if ending else _LOOK_AGAIN_S
+                if _core.wait_drained(self._written, patience) > self._written:
                     self._write_new()
                 elif ending:
                     break
@@ -115,7 +118,5 @@ class Sink:
 
 
 def _warn_switched_off(output: str, error: Exception) -> None:
-    try:
+    with contextlib.suppress(Exception):  # the handler that failed may be the one that warns
         warn('output "%s" failed and is switched off: %s: %s', output, type(error).__name__, error)
-    except Exception:
-        pass  # the handler that failed may be the one that warns

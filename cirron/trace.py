@@ -253,9 +253,7 @@ def _data_frame(table: _core.SpanTable, rows: Sequence[int], depths: Sequence[in
         return np.array(table.ints(column))[order]
 
     def optional_ints(column: str) -> Any:
-        return pd.arrays.IntegerArray(
-            ints(column), np.array(table.present(column))[order] == 0
-        )
+        return pd.arrays.IntegerArray(ints(column), np.array(table.present(column))[order] == 0)
 
     return pd.DataFrame(
         {

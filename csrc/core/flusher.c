@@ -91,7 +91,8 @@ static void reopen_spool(cirron_flusher *flusher) {
     cirron_free(dir);
 }
 
-static void run_cycle(cirron_flusher *flusher) {
+/* `seal`: the batch in the making is written as well, however small. */
+static void run_cycle(cirron_flusher *flusher, bool seal) {
     int64_t start = cirron_monotonic_ns();
     atomic_store_explicit(&flusher->kicked, false, memory_order_relaxed);
     cirron_queues_settled();
@@ -102,7 +103,7 @@ static void run_cycle(cirron_flusher *flusher) {
     }
     bool more = true;
     for (int pass = 0; more && pass < CIRRON_PASSES; pass++) {
-        more = cirron_collector_drain(flusher->collector, true);
+        more = cirron_collector_drain(flusher->collector, seal);
         pthread_mutex_lock(&flusher->mutex);
         flusher->cycles++;
         pthread_cond_broadcast(&flusher->changed);
@@ -139,13 +140,14 @@ static void *run(void *argument) {
     cirron_flusher *flusher = argument;
     (void)prctl(PR_SET_NAME, "cirron-flusher");
     bool stopping = false;
+    int64_t sealed_ns = cirron_monotonic_ns();
     while (!stopping) {
         pthread_mutex_lock(&flusher->mutex);
-        int64_t interval = flusher->interval_ns;
+        int64_t next_tick = sealed_ns + flusher->interval_ns;
         bool asked = flusher->asked != flusher->done || flusher->stopping || flusher->reopen;
         pthread_mutex_unlock(&flusher->mutex);
         if (!asked) {
-            wait_for_work(flusher, cirron_monotonic_ns() + interval);
+            wait_for_work(flusher, next_tick);
         }
         int signal_number = atomic_exchange(&flusher->signal, 0);
         if (signal_number != 0 && flusher->before_death != NULL) {
@@ -154,8 +156,12 @@ static void *run(void *argument) {
         pthread_mutex_lock(&flusher->mutex);
         uint64_t ticket = flusher->asked;
         stopping = flusher->stopping;
+        asked = ticket != flusher->done || stopping;
         pthread_mutex_unlock(&flusher->mutex);
-        run_cycle(flusher);
+        int64_t now = cirron_monotonic_ns();
+        bool seal = asked || signal_number != 0 || now >= next_tick;
+        sealed_ns = seal ? now : sealed_ns;
+        run_cycle(flusher, seal);
         if (signal_number != 0) {
             die_by(signal_number);
         }

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/memory.h"
 
 enum { FIRST_NODES = 64, FIRST_SLOTS = 64 };
@@ -175,18 +176,22 @@ static bool same_name(const cirron_mark_record *a, const char *a_payload,
                       const cirron_mark_record *b, const char *b_payload) {
     return a->name == b->name &&
            (a->name != CIRRON_NAME_INLINE ||
-            (a->name_len == b->name_len && memcmp(a_payload, b_payload, a->name_len) == 0));
+            (a->name_len == b->name_len &&
+             (a->name_len == 0 || memcmp(a_payload, b_payload, a->name_len) == 0)));
 }
 
-static uint32_t hash_summary(const cirron_mark_record *mark) {
-    uint32_t name = mark->name == CIRRON_NAME_INLINE ? mark->name_len : mark->name;
+static uint32_t hash_summary(const cirron_mark_record *mark, const char *payload) {
+    uint32_t name = mark->name;
+    if (name == CIRRON_NAME_INLINE && mark->name_len != 0) {
+        name = (uint32_t)cirron_hash_text(0, payload, mark->name_len);
+    }
     return hash_id(&mark->span_id) ^ (name * 2654435769u);
 }
 
 static uint32_t find_newest(const cirron_mark_store *store, const cirron_mark_record *mark,
                             const char *payload) {
     uint32_t mask = store->newest_slots - 1;
-    uint32_t i = hash_summary(mark) & mask;
+    uint32_t i = hash_summary(mark, payload) & mask;
     while (store->newest[i] != 0) {
         const cirron_mark_node *node = &store->nodes[store->newest[i] - 1];
         if (same_id(&node->mark.span_id, &mark->span_id) &&
@@ -201,7 +206,8 @@ static uint32_t find_newest(const cirron_mark_store *store, const cirron_mark_re
 static void remove_newest(cirron_mark_store *store, uint32_t gap) {
     uint32_t mask = store->newest_slots - 1;
     for (uint32_t i = (gap + 1) & mask; store->newest[i] != 0; i = (i + 1) & mask) {
-        uint32_t home = hash_summary(&store->nodes[store->newest[i] - 1].mark) & mask;
+        const cirron_mark_node *node = &store->nodes[store->newest[i] - 1];
+        uint32_t home = hash_summary(&node->mark, node->payload) & mask;
         if (!must_stay(home, gap, i)) {
             store->newest[gap] = store->newest[i];
             gap = i;

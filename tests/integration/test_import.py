@@ -30,17 +30,12 @@ def test_subinterpreters_are_refused_with_a_clear_error():
     result = run_script("""
     import cirron
     try:
-        import _xxsubinterpreters as interpreters
-        run = interpreters.run_string
-    except ImportError:
         import _interpreters as interpreters
         run = interpreters.exec
-    code = '''
-try:
-    import cirron
-except ImportError as error:
-    print(error)
-'''
-    run(interpreters.create(), code)
-    """, check=False)
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+        run = interpreters.run_string
+    lines = ["try:", "    import cirron", "except ImportError as error:", "    print(error)"]
+    run(interpreters.create(), "\\n".join(lines))
+    """)
     assert "main interpreter" in result.stdout

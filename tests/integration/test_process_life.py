@@ -121,9 +121,9 @@ time.sleep(60)
 def test_keyboard_interrupt_unwinds_normally():
     process = start("""
 ci.profile()
-print("ready", flush=True)
 try:
     with ci.scope("interrupted"):
+        print("ready", flush=True)
         time.sleep(60)
 except KeyboardInterrupt:
     with ci.scope("cleanup"): pass
@@ -178,7 +178,7 @@ def test_forked_child_keeps_parent_and_session_and_writes_only_its_own():
 
 def test_a_hundred_forks_while_four_threads_record():
     run_script("""
-    import os, threading
+    import os, threading, time
     import cirron as ci
     ci.profile(flush_interval=0.05)
     stop = threading.Event()
@@ -186,6 +186,7 @@ def test_a_hundred_forks_while_four_threads_record():
     def record(n):
         while not stop.is_set():
             with ci.scope("thread"): counts[n] += 1
+            time.sleep(0.0002)
     threads = [threading.Thread(target=record, args=(n,)) for n in range(4)]
     for t in threads: t.start()
     for _ in range(100):
@@ -198,8 +199,8 @@ def test_a_hundred_forks_while_four_threads_record():
         assert os.waitpid(pid, 0)[1] == 0
     stop.set()
     for t in threads: t.join()
-    with ci.scope("total", count=sum(counts)): pass
     assert ci.health()["scope_drop_count"] == 0
+    with ci.scope("total", count=sum(counts)): pass
     """)
     spans = spans_on_disk()
     total = next(s["attrs"]["count"] for s in spans if s["name"] == "total")

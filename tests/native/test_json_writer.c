@@ -150,9 +150,23 @@ static void assert_reads_back(cirron_buffer *out, double value) {
 static void a_double_reads_back_bit_for_bit(void **state) {
     (void)state;
     cirron_buffer out = {0};
-    static const double known[] = {0.0, -0.0,    1.0,    0.1,    1.0 / 3, 5e-324, 2.2250738585072014e-308,
-                                   1e5, 1e15,    1e16,   1e21,   1e22,    1e23,   9007199254740993.0,
-                                   1e308, 1.7976931348623157e308, -123456.789};
+    static const double known[] = {0.0,
+                                   -0.0,
+                                   1.0,
+                                   0.1,
+                                   1.0 / 3,
+                                   5e-324,
+                                   2.2250738585072014e-308,
+                                   1e5,
+                                   1e15,
+                                   1e16,
+                                   1e21,
+                                   1e22,
+                                   1e23,
+                                   9007199254740993.0,
+                                   1e308,
+                                   1.7976931348623157e308,
+                                   -123456.789};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         assert_reads_back(&out, known[i]);
     }
@@ -176,8 +190,10 @@ static void a_double_is_as_short_as_it_can_be(void **state) {
     static const struct {
         double value;
         const char *text;
-    } cases[] = {{0.1, "0.1"},   {1.0, "1.0"},     {-0.0, "-0.0"},      {0.6931471805599453, "0.6931471805599453"},
-                 {1e22, "1e+22"}, {5e-324, "5e-324"}, {-2.5, "-2.5"}};
+    } cases[] = {{0.1, "0.1"},    {1.0, "1.0"},
+                 {-0.0, "-0.0"},  {0.6931471805599453, "0.6931471805599453"},
+                 {1e22, "1e+22"}, {5e-324, "5e-324"},
+                 {-2.5, "-2.5"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(cirron_json_double(&out, cases[i].value), CIRRON_OK);
         assert_buffer_is(&out, cases[i].text);

@@ -610,9 +610,9 @@ static void model_enforce_summaries(model *model) {
                 continue;
             }
             bytes += sizeof(cirron_mark_node) + mark->len;
-            bool sooner = goes == NULL || (mark->superseded != 0 &&
-                                           (goes->superseded == 0 ||
-                                            mark->superseded < goes->superseded));
+            bool sooner =
+                goes == NULL || (mark->superseded != 0 &&
+                                 (goes->superseded == 0 || mark->superseded < goes->superseded));
             goes = sooner ? mark : goes;
         }
         if (bytes <= model->summary_limit) {
@@ -748,9 +748,9 @@ static void the_store_does_what_the_model_does(void **state) {
     (void)state;
     size_t node = sizeof(cirron_mark_node);
     for (uint32_t seed = 1; seed <= 6; seed++) {
-        run_against_model(seed, 20, 600, 30 * node, 60, 1500, 8);      /* every bound is tight */
+        run_against_model(seed, 20, 600, 30 * node, 60, 1500, 8);       /* every bound is tight */
         run_against_model(seed, 100, 100000, 400 * node, 300, 1500, 3); /* tables grow */
-        run_against_model(seed, 5, 50, 3 * node, 4, 1500, 30);         /* next to nothing fits */
+        run_against_model(seed, 5, 50, 3 * node, 4, 1500, 30);          /* next to nothing fits */
     }
     run_against_model(7, 50, 100000, 800 * node, 3000, 20000, 1); /* the root has too many points */
 }

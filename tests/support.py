@@ -1,0 +1,80 @@
+"""What many tests need: scripts in a fresh interpreter, and the spool as plain JSON."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cirron as ci
+
+_BATCH_NAME = re.compile(r"[0-9]{20}-[0-9a-f]{32}\.json")
+
+
+def run_script(
+    code: str,
+    *args: str,
+    check: bool = True,
+    timeout: float = 60,
+    wrapper: Sequence[str] = (),
+    **env: str,
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python code in an interpreter of its own, in the working directory.
+
+    Args:
+        code: the script, dedented first.
+        args: its command line.
+        check: fail when the script does.
+        timeout: seconds until it is killed.
+        wrapper: a command that runs the interpreter, such as ["unshare", "-m"].
+        env: variables on top of the test's own.
+    """
+    result = subprocess.run(
+        [*wrapper, sys.executable, "-c", textwrap.dedent(code), *args],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(f"the script ended with {result.returncode}:\n{result.stderr}")
+    return result
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def spool_batches(directory: str | os.PathLike[str] = ".cirron/spool") -> list[dict[str, Any]]:
+    """Loads every batch of a spool, oldest first, and checks names and strictness."""
+    batches = []
+    for file in sorted(Path(directory).iterdir()):
+        assert _BATCH_NAME.fullmatch(file.name), f"{file.name} is no name of a batch"
+        batch = json.loads(file.read_bytes().decode("utf-8"), parse_constant=_refuse)
+        created_ns, batch_id = file.stem.split("-")
+        assert (batch["created_ns"], batch["batch_id"]) == (int(created_ns), batch_id)
+        assert batch["schema_version"] == 1
+        batches.append(batch)
+    return batches
+
+
+def flushed_spans() -> list[dict[str, Any]]:
+    """Flushes, and returns what the default spool holds: one record a span, the closed one."""
+    ci.flush()
+    spans: dict[str, dict[str, Any]] = {}
+    for batch in spool_batches():
+        for span in batch["spans"]:
+            if spans.get(span["id"], {}).get("end_ns") is None:
+                spans[span["id"]] = span
+    return list(spans.values())
+
+
+def flushed_marks() -> list[dict[str, Any]]:
+    """Flushes, and returns the marks of the default spool in the order in which they lie."""
+    ci.flush()
+    return [mark for batch in spool_batches() for mark in batch["marks"]]
