@@ -2,18 +2,18 @@
 
 import os
 import platform
-
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.table import Table
+import sys
 
 import hot_paths
 import peers
 import volume
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
 
 
 def main() -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(
         "case", "ours", "floor", "ratio", "reach", title="Recording", title_justify="left"
     )
@@ -27,7 +27,7 @@ def main() -> None:
     console.print(
         f"CPython {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release()}. "
         "The floor is `with lock:` on a threading.Lock in the same process, except where it "
-        "is the bare work or the bare interpreter."
+        "is the bare work, the bare write of the same bytes or the bare interpreter."
     )
 
 

@@ -5,8 +5,9 @@ import statistics
 import tempfile
 import time
 
-import cirron as ci
 from timing import Loop, against_floor
+
+import cirron as ci
 
 Figure = tuple[str, str, str, str, str]
 

@@ -118,7 +118,13 @@ def figures() -> list[Figure]:
             continue
         for case, (theirs, floor) in _measure(folder, setup).items():
             rows.append(
-                (f"{case}: {name}", f"{theirs:.0f} ns", f"{floor:.0f} ns", f"{theirs / floor:.1f}", "")
+                (
+                    f"{case}: {name}",
+                    f"{theirs:.0f} ns",
+                    f"{floor:.0f} ns",
+                    f"{theirs / floor:.1f}",
+                    "",
+                )
             )
     return rows
 
@@ -131,9 +137,7 @@ def install() -> None:
         target = _FOLDER / folder
         if not (target / "bin" / "python").exists():
             venv.create(target, with_pip=True)
-            subprocess.run(
-                [target / "bin" / "pip", "install", "--quiet", *packages], check=True
-            )
+            subprocess.run([target / "bin" / "pip", "install", "--quiet", *packages], check=True)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,9 @@ class SpanTable:
     def attrs(self, row: int) -> dict[str, Any]: ...
     def marks(
         self, row: int
-    ) -> list[tuple[str, float | int | str | bool, Literal["point", "summary"], int, dict[str, Any]]]:
+    ) -> list[
+        tuple[str, float | int | str | bool, Literal["point", "summary"], int, dict[str, Any]]
+    ]:
         """(name, value, kind, ts_ns, attrs) of the span, in order of ts_ns."""
 
     def tree(self, session: int | None = None) -> tuple[memoryview, memoryview]:

@@ -192,7 +192,6 @@ int cirron_session_start(const cirron_session_config *config) {
     atomic_store(&process->root_overhead_ns, 0);
     write_root(process, CIRRON_SPAN_OPEN, 0);
     atomic_store(&root_open, true);
-    cirron_flusher_kick(&process->flusher); /* a live run shows at once */
     return CIRRON_OK;
 }
 

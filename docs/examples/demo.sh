@@ -4,7 +4,7 @@ here=$(dirname "$0")
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { say "\$ $*"; "$@"; }
 
-say "Training on handwritten digits (docs/examples/train_digits.py), with ci.trace(last=12) at the end"
+say "Training on handwritten digits (docs/examples/train_digits.py), then ci.trace()"
 python "$here/train_digits.py"
 run cirron traces list
 run cirron traces view --depth 2
@@ -14,6 +14,6 @@ The trace lies in ./.cirron/spool as JSON. Try next, in this folder (build/demo)
   cirron traces view                      every span and mark
   cirron traces view --name validation    one kind of span, with its ancestors
   cirron traces list --json               for scripts
-  python -c "import json, glob; print(json.load(open(glob.glob('.cirron/spool/*.json')[0])).keys())"
+  python -m json.tool .cirron/spool/*.json | less
 And in your own program: import cirron as ci; ci.profile()
 END

@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 import cirron as ci
 
 EPOCHS = 3
-BATCH = 64
+BATCH = 256
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 
@@ -44,4 +44,4 @@ for _epoch in ci.epochs(range(EPOCHS)):
         accuracy = accuracy_score(test_y, probabilities.argmax(axis=1))
     ci.mark("accuracy", accuracy, kind="summary")
 
-ci.trace(last=12)  # the newest spans; without `last`, all of them
+ci.trace()  # prints the tree; in a notebook it renders inline

@@ -100,8 +100,17 @@ def test_read_only_directory_is_survived():
     with ci.scope("more"): pass
     print(ci.health()["flush_mode"], len(ci.trace(format="dict")["roots"]))
     """
-    run = run_script(script, wrapper=["unshare", "-m", "sh", "-c",
-        'mount --bind ro ro && mount -o remount,ro,bind ro && exec "$@"', "sh"])
+    run = run_script(
+        script,
+        wrapper=[
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            'mount --bind ro ro && mount -o remount,ro,bind ro && exec "$@"',
+            "sh",
+        ],
+    )
     assert run.stdout.split() == ["degraded", "2"]
     assert run.stderr.count("can't be written") == 1
     assert "Traceback" not in run.stderr

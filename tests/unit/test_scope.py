@@ -99,9 +99,8 @@ def test_index_outside_int64_becomes_an_attribute(session):
 
 
 def test_second_entry_is_a_runtime_error(session):
-    with ci.scope("work") as s:
-        with pytest.raises(RuntimeError, match="entered once"), s:
-            pass
+    with ci.scope("work") as s, pytest.raises(RuntimeError, match="entered once"), s:
+        pass
     with pytest.raises(RuntimeError, match="entered once"), s:
         pass
 
