@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+EMPTY = "No spans yet: ci.trace() shows the scopes that have closed."
 MOST_SPANS = 2_000  # that a notebook is given; the rest is counted
 _DEEPEST = 48  # browsers stop nesting; what lies deeper is shown at this level
 _OPEN_LEVELS = 2
@@ -23,8 +24,9 @@ _OPEN_LEVELS = 2
 _STYLE = (
     "<style>"
     ".cirron-trace{font:13px/1.6 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}"
-    ".cirron-trace details>:not(summary),.cirron-trace .leaf{margin-left:1.25em}"
-    ".cirron-trace details details,.cirron-trace details .leaf{margin-left:1.25em}"
+    ".cirron-trace details>details{margin-left:1.25em}"
+    ".cirron-trace .leaf{margin-left:1.1em}"
+    ".cirron-trace details>.leaf{margin-left:2.35em}"
     ".cirron-trace summary{cursor:pointer}"
     ".cirron-trace .name{font-weight:600}"
     ".cirron-trace .wall,.cirron-trace .marks{margin-left:.75em}"
@@ -112,6 +114,3 @@ class _TraceTreeRepr:
         if marks:
             label += f'<span class="marks">{html.escape(marks)}</span>'
         return label
-
-
-EMPTY = "No spans yet: ci.trace() shows the scopes that have closed."

@@ -216,7 +216,8 @@ def shutdown() -> None:
         deadline = time.monotonic() + _WAIT_S
         try:
             if profiler._settings.enabled:
-                _core.end_session(_WAIT_S)
+                _drain_before_root(profiler)
+                _core.end_session(max(deadline - time.monotonic(), 0.0))
             else:
                 _core.set_enabled(True)
         finally:
@@ -226,6 +227,12 @@ def shutdown() -> None:
             if profiler._sink is not None:
                 atexit.unregister(flush)
                 profiler._sink.stop(deadline - time.monotonic())
+
+
+def _drain_before_root(profiler: Profiler) -> None:
+    """Lets a sink see the spans before the root that closes after them."""
+    if profiler._sink is not None:
+        _core.flush(_WAIT_S)
 
 
 def health() -> dict[str, Any]:
@@ -297,9 +304,7 @@ def _after_fork_in_child() -> None:
         )
         _multiprocessing_knows = True
     if profiler._sink is not None:
-        from cirron.sinks import Sink
-
-        profiler._sink = Sink(profiler._sink.outputs)
+        profiler._sink = type(profiler._sink)(profiler._sink.outputs)
         profiler._sink.start()
 
 
@@ -308,10 +313,11 @@ def _at_exit() -> None:
     profiler = _current
     if profiler is None:
         return
+    deadline = time.monotonic() + _WAIT_S
+    _drain_before_root(profiler)
     _core.close_session()
     if profiler._sink is not None:
-        deadline = time.monotonic() + _WAIT_S
-        flush()
+        _core.flush(max(deadline - time.monotonic(), 0.0))
         profiler._sink.stop(deadline - time.monotonic())
 
 

@@ -95,7 +95,9 @@ class Sink:
     def _write_new(self) -> None:
         table, reached = self._read_new()
         spans = SpanLines(table)
-        lines = [spans.line(row) for row in range(len(table))]
+        ends_ns = table.ints("end_ns").tolist()
+        in_order = sorted(range(len(table)), key=ends_ns.__getitem__)  # threads come one by one
+        lines = [spans.line(row) for row in in_order]
         for output, write in list(self._writers.items()):
             try:
                 if lines:

@@ -10,8 +10,8 @@
 #include "core/json_writer.h"
 
 enum {
-    MAX_MARK_IDS = 1024,       /* that a span lists */
-    SPAN_FIXED_BYTES = 700,    /* keys, ids and numbers of a span, at most */
+    MAX_MARK_IDS = 1024,    /* that a span lists */
+    SPAN_FIXED_BYTES = 700, /* keys, ids and numbers of a span, at most */
     MARK_FIXED_BYTES = 400,
     FIRST_SLOTS = 256,
 };
@@ -168,168 +168,164 @@ static void list_mark(cirron_batch *batch, const cirron_id *span_id, const cirro
     list->count++;
 }
 
-/* ---- writing; the caller has reserved, so appends can't fail */
+/* ---- writing at `at`, where there is room; each returns the end */
 
-#define PUT(out, text) ((void)cirron_buffer_append(out, text, sizeof(text) - 1))
-
-static void put_int_or_null(cirron_buffer *out, bool present, int64_t value) {
-    if (present) {
-        (void)cirron_json_int(out, value);
-    } else {
-        PUT(out, "null");
-    }
-}
-
-static void put_attrs(cirron_buffer *out, const char *attrs, uint32_t len) {
+static char *put(char *at, const char *bytes, size_t len) {
     if (len != 0) {
-        (void)cirron_buffer_append(out, attrs, len);
-    } else {
-        PUT(out, "{}");
+        memcpy(at, bytes, len);
     }
+    return at + len;
 }
 
-static void put_mark_ids(cirron_buffer *out, const cirron_batch *batch, const mark_list *list) {
-    PUT(out, "[");
-    for (uint32_t at = list != NULL ? list->first : NIL; at != NIL; at = batch->listed[at].next) {
-        (void)cirron_json_id(out, &batch->listed[at].id);
-        if (batch->listed[at].next != NIL) {
-            PUT(out, ",");
+#define PUT(at, text) put(at, text, sizeof(text) - 1)
+
+static char *put_int_or_null(char *at, bool present, int64_t value) {
+    return present ? cirron_json_put_int(at, value) : PUT(at, "null");
+}
+
+static char *put_attrs(char *at, const char *attrs, uint32_t len) {
+    return len != 0 ? put(at, attrs, len) : PUT(at, "{}");
+}
+
+static char *put_mark_ids(char *at, const cirron_batch *batch, const mark_list *list) {
+    *at++ = '[';
+    for (uint32_t i = list != NULL ? list->first : NIL; i != NIL; i = batch->listed[i].next) {
+        at = cirron_json_put_id(at, &batch->listed[i].id);
+        if (batch->listed[i].next != NIL) {
+            *at++ = ',';
         }
     }
-    PUT(out, "]");
+    *at++ = ']';
+    return at;
 }
 
 /* The name as JSON: kept ready for interned ones. `payload` moves past an inline name. */
-static int put_name(cirron_buffer *out, const cirron_batch *batch, uint32_t id, uint32_t len,
-                    const char **payload) {
+static char *put_name(char *at, const cirron_batch *batch, uint32_t id, uint32_t len,
+                      const char **payload) {
     if (id == CIRRON_NAME_INLINE) {
         const char *text = *payload;
         *payload += len;
-        return cirron_json_string(out, text, len);
+        return cirron_json_put_string(at, text, len);
     }
     cirron_name name = cirron_intern_get(batch->names, id);
-    return cirron_buffer_append(out, name.json, name.json_len);
+    return put(at, name.json, name.json_len);
 }
 
-static int put_value(cirron_buffer *out, const cirron_mark_record *mark, const char *text) {
+static char *put_value(char *at, const cirron_mark_record *mark, const char *text) {
     switch (mark->value_type) {
     case CIRRON_VALUE_FLOAT:
-        PUT(out, "\"float\",\"value\":");
-        return cirron_json_double(out, mark->value.as_float);
+        return cirron_json_put_double(PUT(at, "\"float\",\"value\":"), mark->value.as_float);
     case CIRRON_VALUE_INT:
-        PUT(out, "\"int\",\"value\":");
-        return cirron_json_int(out, mark->value.as_int);
+        return cirron_json_put_int(PUT(at, "\"int\",\"value\":"), mark->value.as_int);
     case CIRRON_VALUE_STRING:
-        PUT(out, "\"string\",\"value\":");
-        return cirron_json_string(out, text, mark->value_len);
+        return cirron_json_put_string(PUT(at, "\"string\",\"value\":"), text, mark->value_len);
     default:
-        PUT(out, "\"bool\",\"value\":");
-        return mark->value.as_int ? cirron_buffer_append(out, "true", 4)
-                                  : cirron_buffer_append(out, "false", 5);
+        return mark->value.as_int ? PUT(at, "\"bool\",\"value\":true")
+                                  : PUT(at, "\"bool\",\"value\":false");
     }
 }
 
-/* A name or string value is at most six times as long as JSON. */
 static size_t text_room(uint32_t len) {
-    return (size_t)len * 6 + 2;
+    return (size_t)len * CIRRON_JSON_ESCAPE_BYTES + 2;
+}
+
+static size_t name_room(const cirron_batch *batch, uint32_t id, uint32_t len) {
+    return id == CIRRON_NAME_INLINE ? text_room(len) : cirron_intern_get(batch->names, id).json_len;
+}
+
+/* Room for one more record, and where it starts: behind a comma, but for the first. NULL
+ * when there is no memory. */
+static char *begin_record(cirron_buffer *out, size_t room) {
+    if (cirron_buffer_reserve(out, room) != CIRRON_OK) {
+        return NULL;
+    }
+    char *at = out->data + out->len;
+    return out->len != 0 ? PUT(at, ",") : at;
+}
+
+static void end_record(cirron_batch *batch, cirron_buffer *out, const char *at) {
+    out->len = (size_t)(at - out->data);
+    batch->records++;
 }
 
 int cirron_batch_add_mark(cirron_batch *batch, const cirron_mark_record *mark, const char *payload,
                           const cirron_id *mark_id) {
-    cirron_buffer *out = &batch->marks;
-    size_t name_room = mark->name == CIRRON_NAME_INLINE
-                           ? text_room(mark->name_len)
-                           : cirron_intern_get(batch->names, mark->name).json_len;
-    if (cirron_buffer_reserve(out, MARK_FIXED_BYTES + name_room + text_room(mark->value_len) +
-                                       mark->attrs_len) != CIRRON_OK ||
-        reserve_listed(batch) != CIRRON_OK) {
+    char *at = begin_record(&batch->marks, MARK_FIXED_BYTES +
+                                               name_room(batch, mark->name, mark->name_len) +
+                                               text_room(mark->value_len) + mark->attrs_len);
+    if (at == NULL || reserve_listed(batch) != CIRRON_OK) {
         return CIRRON_NO_MEMORY;
     }
-    if (out->len != 0) {
-        PUT(out, ",");
-    }
-    PUT(out, "{\"id\":");
-    (void)cirron_json_id(out, mark_id);
-    PUT(out, ",\"span_id\":");
+    at = PUT(at, "{\"id\":");
+    at = cirron_json_put_id(at, mark_id);
+    at = PUT(at, ",\"span_id\":");
     if (cirron_id_is_zero(&mark->span_id)) {
-        PUT(out, "\"root\"");
+        at = PUT(at, "\"root\"");
     } else {
-        (void)cirron_json_id(out, &mark->span_id);
+        at = cirron_json_put_id(at, &mark->span_id);
         list_mark(batch, &mark->span_id, mark_id);
     }
-    PUT(out, ",\"name\":");
-    (void)put_name(out, batch, mark->name, mark->name_len, &payload);
-    PUT(out, ",\"value_type\":");
-    (void)put_value(out, mark, payload);
+    at = PUT(at, ",\"name\":");
+    at = put_name(at, batch, mark->name, mark->name_len, &payload);
+    at = PUT(at, ",\"value_type\":");
+    at = put_value(at, mark, payload);
     payload += mark->value_len;
-    PUT(out, ",\"attrs\":");
-    put_attrs(out, payload, mark->attrs_len);
-    PUT(out, ",\"ts_ns\":");
-    (void)cirron_json_int(out, mark->ts_ns);
-    if (mark->kind == CIRRON_MARK_SUMMARY) {
-        PUT(out, ",\"kind\":\"summary\"}");
-    } else {
-        PUT(out, ",\"kind\":\"point\"}");
-    }
-    batch->records++;
+    at = PUT(at, ",\"attrs\":");
+    at = put_attrs(at, payload, mark->attrs_len);
+    at = PUT(at, ",\"ts_ns\":");
+    at = cirron_json_put_int(at, mark->ts_ns);
+    at = mark->kind == CIRRON_MARK_SUMMARY ? PUT(at, ",\"kind\":\"summary\"}")
+                                           : PUT(at, ",\"kind\":\"point\"}");
+    end_record(batch, &batch->marks, at);
     return CIRRON_OK;
 }
 
 int cirron_batch_add_span(cirron_batch *batch, const cirron_span_record *span,
                           const char *payload) {
-    cirron_buffer *out = &batch->spans;
     const mark_list *list = batch->list_count != 0 ? find_list(batch, &span->id) : NULL;
     if (list != NULL && list->generation != batch->generation) {
         list = NULL;
     }
-    size_t name_room = span->name == CIRRON_NAME_INLINE
-                           ? text_room(span->name_len)
-                           : cirron_intern_get(batch->names, span->name).json_len;
-    size_t ids_room = list != NULL ? (size_t)list->count * 35 : 0;
-    if (cirron_buffer_reserve(out, SPAN_FIXED_BYTES + name_room + ids_room + span->attrs_len) !=
-        CIRRON_OK) {
+    size_t ids_room = list != NULL ? (size_t)list->count * (CIRRON_JSON_ID_BYTES + 1) : 0;
+    char *at = begin_record(&batch->spans, SPAN_FIXED_BYTES + ids_room + span->attrs_len +
+                                               name_room(batch, span->name, span->name_len));
+    if (at == NULL) {
         return CIRRON_NO_MEMORY;
     }
     bool open = (span->flags & CIRRON_SPAN_OPEN) != 0;
-    if (out->len != 0) {
-        PUT(out, ",");
-    }
-    PUT(out, "{\"id\":");
-    (void)cirron_json_id(out, &span->id);
-    PUT(out, ",\"name\":");
-    (void)put_name(out, batch, span->name, span->name_len, &payload);
-    PUT(out, ",\"parent_id\":");
-    if ((span->flags & CIRRON_SPAN_PARENT) != 0) {
-        (void)cirron_json_id(out, &span->parent_id);
-    } else {
-        PUT(out, "null");
-    }
-    PUT(out, ",\"index\":");
-    put_int_or_null(out, (span->flags & CIRRON_SPAN_INDEX) != 0, span->index);
-    PUT(out, ",\"start_ns\":");
-    (void)cirron_json_int(out, span->start_ns);
-    PUT(out, ",\"end_ns\":");
-    put_int_or_null(out, !open, span->start_ns + span->duration_ns);
-    PUT(out, ",\"cpu_ns\":");
-    put_int_or_null(out, !open && (span->flags & CIRRON_SPAN_CPU) != 0, span->cpu_ns);
-    PUT(out, ",\"gpu_ns\":");
-    put_int_or_null(out, (span->flags & CIRRON_SPAN_GPU) != 0, span->gpu_ns);
-    PUT(out, ",\"memory_peak_bytes\":");
-    put_int_or_null(out, (span->flags & CIRRON_SPAN_MEMORY) != 0, span->memory_peak_bytes);
-    PUT(out, ",\"thread_id\":");
-    (void)cirron_json_uint(out, span->thread_id);
-    PUT(out, ",\"pid\":");
-    (void)cirron_json_int(out, batch->pid);
-    PUT(out, ",\"rank\":");
-    (void)cirron_json_int(out, batch->rank);
-    PUT(out, ",\"attrs\":");
-    put_attrs(out, payload, span->attrs_len);
-    PUT(out, ",\"mark_ids\":");
-    put_mark_ids(out, batch, list);
-    PUT(out, ",\"overhead_ns\":");
-    (void)cirron_json_int(out, span->overhead_ns);
-    PUT(out, "}");
-    batch->records++;
+    at = PUT(at, "{\"id\":");
+    at = cirron_json_put_id(at, &span->id);
+    at = PUT(at, ",\"name\":");
+    at = put_name(at, batch, span->name, span->name_len, &payload);
+    at = PUT(at, ",\"parent_id\":");
+    at = (span->flags & CIRRON_SPAN_PARENT) != 0 ? cirron_json_put_id(at, &span->parent_id)
+                                                 : PUT(at, "null");
+    at = PUT(at, ",\"index\":");
+    at = put_int_or_null(at, (span->flags & CIRRON_SPAN_INDEX) != 0, span->index);
+    at = PUT(at, ",\"start_ns\":");
+    at = cirron_json_put_int(at, span->start_ns);
+    at = PUT(at, ",\"end_ns\":");
+    at = put_int_or_null(at, !open, span->start_ns + span->duration_ns);
+    at = PUT(at, ",\"cpu_ns\":");
+    at = put_int_or_null(at, !open && (span->flags & CIRRON_SPAN_CPU) != 0, span->cpu_ns);
+    at = PUT(at, ",\"gpu_ns\":");
+    at = put_int_or_null(at, (span->flags & CIRRON_SPAN_GPU) != 0, span->gpu_ns);
+    at = PUT(at, ",\"memory_peak_bytes\":");
+    at = put_int_or_null(at, (span->flags & CIRRON_SPAN_MEMORY) != 0, span->memory_peak_bytes);
+    at = PUT(at, ",\"thread_id\":");
+    at = cirron_json_put_uint(at, span->thread_id);
+    at = PUT(at, ",\"pid\":");
+    at = cirron_json_put_int(at, batch->pid);
+    at = PUT(at, ",\"rank\":");
+    at = cirron_json_put_int(at, batch->rank);
+    at = PUT(at, ",\"attrs\":");
+    at = put_attrs(at, payload, span->attrs_len);
+    at = PUT(at, ",\"mark_ids\":");
+    at = put_mark_ids(at, batch, list);
+    at = PUT(at, ",\"overhead_ns\":");
+    at = cirron_json_put_int(at, span->overhead_ns);
+    at = PUT(at, "}");
+    end_record(batch, &batch->spans, at);
     return CIRRON_OK;
 }
 
@@ -339,15 +335,17 @@ int cirron_batch_finish(cirron_batch *batch, const cirron_id *batch_id, int64_t 
         CIRRON_OK) {
         return CIRRON_NO_MEMORY;
     }
-    PUT(out, "{\"schema_version\":1,\"sdk_version\":\"" CIRRON_VERSION "\",\"batch_id\":");
-    (void)cirron_json_id(out, batch_id);
-    PUT(out, ",\"created_ns\":");
-    (void)cirron_json_int(out, created_ns);
-    PUT(out, ",\"spans\":[");
-    (void)cirron_buffer_append(out, batch->spans.data, batch->spans.len);
-    PUT(out, "],\"marks\":[");
-    (void)cirron_buffer_append(out, batch->marks.data, batch->marks.len);
-    PUT(out, "],\"snapshots\":[]}\n");
+    char *at = out->data + out->len;
+    at = PUT(at, "{\"schema_version\":1,\"sdk_version\":\"" CIRRON_VERSION "\",\"batch_id\":");
+    at = cirron_json_put_id(at, batch_id);
+    at = PUT(at, ",\"created_ns\":");
+    at = cirron_json_put_int(at, created_ns);
+    at = PUT(at, ",\"spans\":[");
+    at = put(at, batch->spans.data, batch->spans.len);
+    at = PUT(at, "],\"marks\":[");
+    at = put(at, batch->marks.data, batch->marks.len);
+    at = PUT(at, "],\"snapshots\":[]}\n");
+    out->len = (size_t)(at - out->data);
     cirron_batch_reset(batch);
     return CIRRON_OK;
 }

@@ -133,7 +133,7 @@ static bool drain_recorder(cirron_collector *collector, cirron_recorder *recorde
     return more;
 }
 
-bool cirron_collector_drain(cirron_collector *collector, bool seal) {
+bool cirron_collector_drain(cirron_collector *collector) {
     bool more = false;
     pthread_mutex_lock(&collector->mutex);
     cirron_recorder *recorder =
@@ -141,11 +141,16 @@ bool cirron_collector_drain(cirron_collector *collector, bool seal) {
     for (; recorder != NULL; recorder = recorder->next) {
         more |= drain_recorder(collector, recorder);
     }
-    if (seal && !more && collector->encodes) {
+    pthread_mutex_unlock(&collector->mutex);
+    return more;
+}
+
+void cirron_collector_seal(cirron_collector *collector) {
+    pthread_mutex_lock(&collector->mutex);
+    if (collector->encodes) {
         seal_batch(collector);
     }
     pthread_mutex_unlock(&collector->mutex);
-    return more;
 }
 
 void cirron_collector_add_span(cirron_collector *collector, const cirron_span_record *span,

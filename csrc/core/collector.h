@@ -49,9 +49,11 @@ enum {
     CIRRON_PASSES = CIRRON_SPANS_PER_THREAD / CIRRON_SPANS_PER_PASS + 1,
 };
 
-/* Takes what the threads have published; true when a pass left some. `seal` also ends
- * the batch in the making once all is taken, so that it can be written. Takes the mutex. */
-bool cirron_collector_drain(cirron_collector *collector, bool seal);
+/* Takes what the threads have published; true when a pass left some. Takes the mutex. */
+bool cirron_collector_drain(cirron_collector *collector);
+
+/* Ends the batch in the making, so that it can be written. Takes the mutex. */
+void cirron_collector_seal(cirron_collector *collector);
 
 /* Adds a span that no thread recorded (the session's root). Takes the mutex. */
 void cirron_collector_add_span(cirron_collector *collector, const cirron_span_record *span,

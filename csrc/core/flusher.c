@@ -91,6 +91,19 @@ static void reopen_spool(cirron_flusher *flusher) {
     cirron_free(dir);
 }
 
+static void end_drain(cirron_flusher *flusher, bool seal) {
+    if (flusher->drained != NULL) {
+        flusher->drained();
+    }
+    if (seal) {
+        cirron_collector_seal(flusher->collector);
+    }
+    pthread_mutex_lock(&flusher->mutex);
+    flusher->cycles++;
+    pthread_cond_broadcast(&flusher->changed);
+    pthread_mutex_unlock(&flusher->mutex);
+}
+
 /* `seal`: the batch in the making is written as well, however small. */
 static void run_cycle(cirron_flusher *flusher, bool seal) {
     int64_t start = cirron_monotonic_ns();
@@ -103,11 +116,10 @@ static void run_cycle(cirron_flusher *flusher, bool seal) {
     }
     bool more = true;
     for (int pass = 0; more && pass < CIRRON_PASSES; pass++) {
-        more = cirron_collector_drain(flusher->collector, seal);
-        pthread_mutex_lock(&flusher->mutex);
-        flusher->cycles++;
-        pthread_cond_broadcast(&flusher->changed);
-        pthread_mutex_unlock(&flusher->mutex);
+        more = cirron_collector_drain(flusher->collector);
+        if (!more || pass + 1 == CIRRON_PASSES) {
+            end_drain(flusher, seal);
+        }
         write_documents(flusher, cirron_collector_take(flusher->collector));
         publish_stats(flusher);
     }
@@ -246,8 +258,9 @@ static bool ask(cirron_flusher *flusher, bool stop, int64_t timeout_ns) {
     if (!running) {
         bool more = true;
         for (int pass = 0; more && pass < CIRRON_PASSES; pass++) {
-            more = cirron_collector_drain(flusher->collector, false);
+            more = cirron_collector_drain(flusher->collector);
         }
+        end_drain(flusher, false);
     }
     return done;
 }

@@ -15,7 +15,8 @@ typedef struct cirron_flusher {
     int64_t pid;                 /* of the process that it serves */
     _Atomic int signal;          /* a signal to die by after the next cycle, or 0 */
     _Atomic bool kicked;         /* a wake is on its way */
-    void (*before_death)(void);  /* closes the session; called by the thread */
+    void (*before_death)(void);  /* a signal is about to end the process */
+    void (*drained)(void);       /* the threads' records are taken; may add to the collector */
 
     /* Copies for readers. */
     _Atomic uint64_t spool_bytes;

@@ -4,6 +4,7 @@
  */
 #include "core/id.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <sys/random.h>
@@ -104,9 +105,17 @@ void cirron_id_refill(cirron_id_stream *stream) {
 }
 
 void cirron_id_to_hex(const cirron_id *id, char hex[32]) {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof id->bytes; i++) {
-        hex[2 * i] = digits[id->bytes[i] >> 4];
-        hex[2 * i + 1] = digits[id->bytes[i] & 15];
+    /* Eight digits at a time, in the bytes of a word. */
+    for (size_t i = 0; i < sizeof id->bytes; i += 4) {
+        uint32_t four;
+        memcpy(&four, id->bytes + i, sizeof four);
+        uint64_t digits = le32toh(four);
+        digits = (digits | digits << 16) & 0x0000ffff0000ffffu;
+        digits = (digits | digits << 8) & 0x00ff00ff00ff00ffu;
+        digits = (digits >> 4 | digits << 8) & 0x0f0f0f0f0f0f0f0fu;
+        uint64_t letters = (digits + 0x0606060606060606u) >> 4 & 0x0101010101010101u;
+        digits += 0x3030303030303030u + letters * ('a' - '0' - 10);
+        digits = htole64(digits);
+        memcpy(hex + 2 * i, &digits, sizeof digits);
     }
 }

@@ -1,15 +1,12 @@
-/* The flusher's hot path: each writer reserves once and then writes unchecked. Text that
- * needs no escape, nearly all of it, is copied in one run.
+/* The flusher's hot path: room is made once and then written unchecked. Text that needs
+ * no escape, nearly all of it, is copied in one run.
  */
 #include "core/json_writer.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 #include "core/id.h"
 #include "core/number_text.h"
-
-enum { LONGEST_INTEGER = 20, LONGEST_ESCAPE = 6 };
 
 /* What a byte is inside a JSON string. */
 enum byte_class { PLAIN = 0, ESCAPED, MULTIBYTE };
@@ -62,28 +59,18 @@ static char *write_escape(char *out, unsigned char byte) {
     return out;
 }
 
-int cirron_json_string(cirron_buffer *out, const char *text, size_t len) {
-    static const char replacement[] = "\xEF\xBF\xBD";
-    if (len > (SIZE_MAX - 2) / LONGEST_ESCAPE) {
-        return CIRRON_NO_MEMORY;
-    }
-    int status = cirron_buffer_reserve(out, len + 2);
-    if (status != CIRRON_OK) {
-        return status;
-    }
-    const unsigned char *in = (const unsigned char *)text;
-    size_t start = out->len;
+static size_t count_plain(const char *text, size_t len) {
     size_t plain = 0;
-    while (plain < len && classify(in[plain]) == PLAIN) {
+    while (plain < len && classify((unsigned char)text[plain]) == PLAIN) {
         plain++;
     }
-    if (plain < len) { /* the rare text that may grow */
-        status = cirron_buffer_reserve(out, plain + (len - plain) * LONGEST_ESCAPE + 2);
-        if (status != CIRRON_OK) {
-            return status;
-        }
-    }
-    char *at = out->data + start;
+    return plain;
+}
+
+/* `plain`: how many bytes at the start need no look. */
+static char *put_string(char *at, const char *text, size_t len, size_t plain) {
+    static const char replacement[] = "\xEF\xBF\xBD";
+    const unsigned char *in = (const unsigned char *)text;
     *at++ = '"';
     if (plain != 0) {
         memcpy(at, in, plain);
@@ -105,63 +92,113 @@ int cirron_json_string(cirron_buffer *out, const char *text, size_t len) {
         i += sequence;
     }
     *at++ = '"';
-    out->len = (size_t)(at - out->data);
-    return CIRRON_OK;
+    return at;
+}
+
+char *cirron_json_put_string(char *at, const char *text, size_t len) {
+    return put_string(at, text, len, count_plain(text, len));
+}
+
+int cirron_json_string(cirron_buffer *out, const char *text, size_t len) {
+    if (len > (SIZE_MAX - 2) / CIRRON_JSON_ESCAPE_BYTES) {
+        return CIRRON_NO_MEMORY;
+    }
+    size_t plain = count_plain(text, len);
+    int status = cirron_buffer_reserve(out, plain + (len - plain) * CIRRON_JSON_ESCAPE_BYTES + 2);
+    if (status == CIRRON_OK) {
+        out->len = (size_t)(put_string(out->data + out->len, text, len, plain) - out->data);
+    }
+    return status;
+}
+
+char *cirron_json_put_double(char *at, double value) {
+    if (!isfinite(value)) {
+        const char *name = isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+        return stpcpy(at, name);
+    }
+    size_t len = cirron_double_text(value, at);
+    if (memchr(at, '.', len) == NULL && memchr(at, 'e', len) == NULL) {
+        memcpy(at + len, ".0", 2);
+        len += 2;
+    }
+    return at + len;
 }
 
 int cirron_json_double(cirron_buffer *out, double value) {
-    if (isnan(value)) {
-        return cirron_buffer_append(out, "\"NaN\"", 5);
-    }
-    if (isinf(value)) {
-        return value > 0 ? cirron_buffer_append(out, "\"Infinity\"", 10)
-                         : cirron_buffer_append(out, "\"-Infinity\"", 11);
-    }
-    char text[CIRRON_DOUBLE_TEXT_BYTES + 2];
-    size_t len = cirron_double_text(value, text);
-    if (memchr(text, '.', len) == NULL && memchr(text, 'e', len) == NULL) {
-        memcpy(text + len, ".0", 2);
-        len += 2;
-    }
-    return cirron_buffer_append(out, text, len);
+    char text[CIRRON_JSON_DOUBLE_BYTES];
+    return cirron_buffer_append(out, text, (size_t)(cirron_json_put_double(text, value) - text));
 }
 
-static int append_digits(cirron_buffer *out, uint64_t value, bool negative) {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233"
-                                "34353637383940414243444546474849505152535455565758596061626364656667"
-                                "6869707172737475767778798081828384858687888990919293949596979899";
-    char text[LONGEST_INTEGER + 1];
-    char *end = text + sizeof text;
-    char *at = end;
-    while (value >= 100) {
-        at -= 2;
-        memcpy(at, pairs + value % 100 * 2, 2);
-        value /= 100;
+/* The two digits of each number below 100. */
+static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                            "25262728293031323334353637383940414243444546474849"
+                            "50515253545556575859606162636465666768697071727374"
+                            "75767778798081828384858687888990919293949596979899";
+
+static void put_pair(char *at, uint32_t value) {
+    memcpy(at, pairs + (size_t)value * 2, 2);
+}
+
+/* Digits eight at a time: their divisions don't wait for each other. */
+static char *put_eight(char *at, uint32_t value) {
+    uint32_t high = value / 10000;
+    uint32_t low = value % 10000;
+    put_pair(at, high / 100);
+    put_pair(at + 2, high % 100);
+    put_pair(at + 4, low / 100);
+    put_pair(at + 6, low % 100);
+    return at + 8;
+}
+
+/* Without leading zeros. */
+static char *put_short(char *at, uint32_t value) {
+    if (value >= 100) {
+        at = put_short(at, value / 100);
+        put_pair(at, value % 100);
+        return at + 2;
     }
     if (value >= 10) {
-        at -= 2;
-        memcpy(at, pairs + value * 2, 2);
-    } else {
-        *--at = (char)('0' + value);
+        put_pair(at, value);
+        return at + 2;
     }
-    if (negative) {
-        *--at = '-';
+    *at = (char)('0' + value);
+    return at + 1;
+}
+
+char *cirron_json_put_uint(char *at, uint64_t value) {
+    if (value < 100000000) {
+        return put_short(at, (uint32_t)value);
     }
-    return cirron_buffer_append(out, at, (size_t)(end - at));
+    at = cirron_json_put_uint(at, value / 100000000);
+    return put_eight(at, (uint32_t)(value % 100000000));
+}
+
+char *cirron_json_put_int(char *at, int64_t value) {
+    if (value < 0) {
+        *at++ = '-';
+        return cirron_json_put_uint(at, -(uint64_t)value);
+    }
+    return cirron_json_put_uint(at, (uint64_t)value);
 }
 
 int cirron_json_int(cirron_buffer *out, int64_t value) {
-    return append_digits(out, value < 0 ? -(uint64_t)value : (uint64_t)value, value < 0);
+    char text[CIRRON_JSON_INT_BYTES];
+    return cirron_buffer_append(out, text, (size_t)(cirron_json_put_int(text, value) - text));
 }
 
 int cirron_json_uint(cirron_buffer *out, uint64_t value) {
-    return append_digits(out, value, false);
+    char text[CIRRON_JSON_INT_BYTES];
+    return cirron_buffer_append(out, text, (size_t)(cirron_json_put_uint(text, value) - text));
+}
+
+char *cirron_json_put_id(char *at, const cirron_id *id) {
+    *at++ = '"';
+    cirron_id_to_hex(id, at);
+    at[32] = '"';
+    return at + 33;
 }
 
 int cirron_json_id(cirron_buffer *out, const cirron_id *id) {
-    char text[34];
-    text[0] = '"';
-    cirron_id_to_hex(id, text + 1);
-    text[33] = '"';
-    return cirron_buffer_append(out, text, sizeof text);
+    char text[CIRRON_JSON_ID_BYTES];
+    return cirron_buffer_append(out, text, (size_t)(cirron_json_put_id(text, id) - text));
 }

@@ -25,6 +25,9 @@ static const char root_name[] = "cirron.session";
 
 static cirron_process *_Atomic current;
 static _Atomic bool root_open;
+static _Atomic int64_t root_closed_ns; /* monotonic; 0: there is no end to record */
+
+static void write_closed_root(void);
 
 static void kick_flusher(void) {
     cirron_process *process = atomic_load_explicit(&current, memory_order_acquire);
@@ -58,6 +61,7 @@ static cirron_process *build(uint32_t generation) {
         return NULL; /* leaked: a process that starts without memory for this ends soon */
     }
     process->flusher.before_death = cirron_session_close_root;
+    process->flusher.drained = write_closed_root;
     cirron_batch_set_process(process->collector.batch, process->pid, cirron_current_session.rank);
     return process;
 }
@@ -201,13 +205,19 @@ const char *cirron_session_attrs(size_t *len) {
 }
 
 void cirron_session_close_root(void) {
-    const cirron_session *session = &cirron_current_session;
-    cirron_process *process = atomic_load(&current);
-    if (process == NULL || session->generation != cirron_generation() ||
-        !atomic_exchange(&root_open, false)) {
-        return;
+    if (cirron_current_session.generation == cirron_generation() &&
+        atomic_exchange(&root_open, false)) {
+        atomic_store(&root_closed_ns, cirron_monotonic_ns());
     }
-    write_root(process, 0, cirron_monotonic_ns() - session->started_monotonic_ns);
+}
+
+/* After a drain: the root's end follows what was recorded in the session. */
+static void write_closed_root(void) {
+    int64_t closed_ns = atomic_exchange(&root_closed_ns, 0);
+    cirron_process *process = atomic_load(&current);
+    if (closed_ns != 0 && process->generation == cirron_current_session.generation) {
+        write_root(process, 0, closed_ns - cirron_current_session.started_monotonic_ns);
+    }
 }
 
 bool cirron_session_end(int64_t timeout_ns) {

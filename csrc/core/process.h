@@ -63,8 +63,9 @@ int cirron_session_start(const cirron_session_config *config);
 /* The root span's attributes, borrowed until the next start; "" for none. */
 const char *cirron_session_attrs(size_t *len);
 
-/* Records the end of the root span; nothing when this process did not open it or it is
- * closed. Later records still belong to the session until cirron_session_end. */
+/* Ends the root span; its record follows with the next drain. Nothing when this process
+ * did not open it or it is closed. Later records still belong to the session until
+ * cirron_session_end. */
 void cirron_session_close_root(void);
 
 /* Closes, flushes and stops the flusher. False when that took longer than `timeout_ns`. */

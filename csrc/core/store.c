@@ -103,14 +103,14 @@ int cirron_store_set_max_spans(cirron_store *store, size_t max_spans) {
     }
     store->max_spans = max_spans;
     if (store->slots > max_spans) {
-        size_t slots = max_spans == 0 ? 1 : max_spans;
-        return resize_ring(store, slots);
+        /* Without memory for a smaller ring the larger one does. */
+        (void)resize_ring(store, max_spans == 0 ? 1 : max_spans);
     }
     return CIRRON_OK;
 }
 
 static int reserve_slot(cirron_store *store) {
-    if (count_held(store) < store->slots) {
+    if (count_held(store) < store->slots && count_held(store) < store->max_spans) {
         return CIRRON_OK;
     }
     if (store->slots < store->max_spans) {

@@ -38,4 +38,4 @@ def test_subinterpreters_are_refused_with_a_clear_error():
     lines = ["try:", "    import cirron", "except ImportError as error:", "    print(error)"]
     run(interpreters.create(), "\\n".join(lines))
     """)
-    assert "main interpreter" in result.stdout
+    assert "subinterpreter" in result.stdout

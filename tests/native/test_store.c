@@ -257,6 +257,25 @@ static void a_smaller_bound_evicts_at_once_and_a_larger_one_makes_room(void **st
     cirron_store_free(store);
 }
 
+static void a_smaller_bound_holds_without_memory_for_a_smaller_ring(void **state) {
+    (void)state;
+    cirron_store *store = cirron_store_new(names, 10);
+    for (uint32_t i = 1; i <= 10; i++) {
+        assert_int_equal(put_span(store, i, i, ""), CIRRON_OK);
+    }
+    allocations_left = 0;
+    int status = cirron_store_set_max_spans(store, 3);
+    allocations_left = SIZE_MAX;
+    assert_int_equal(status, CIRRON_OK);
+    for (uint32_t i = 11; i <= 20; i++) {
+        assert_int_equal(put_span(store, i, i, ""), CIRRON_OK);
+        assert_true(cirron_store_is_valid(store));
+    }
+    ASSERT_NUMBERS(look_at_spans(store, 0), 18, 19, 20);
+    assert_int_equal(cirron_store_evicted(store), 17);
+    cirron_store_free(store);
+}
+
 static void a_visit_that_fails_ends_the_walk(void **state) {
     (void)state;
     static seen found;
@@ -764,6 +783,7 @@ int main(void) {
         TEST(the_newest_spans_stay_and_the_others_are_counted),
         TEST(an_open_span_is_ignored),
         TEST(a_smaller_bound_evicts_at_once_and_a_larger_one_makes_room),
+        TEST(a_smaller_bound_holds_without_memory_for_a_smaller_ring),
         TEST(a_visit_that_fails_ends_the_walk),
         TEST(a_mark_comes_back_as_it_was_put),
         TEST(marks_wait_for_their_span_and_leave_with_it),

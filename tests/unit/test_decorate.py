@@ -142,8 +142,7 @@ def test_partial_and_builtin_functions():
 def test_generator_records_from_first_item_to_exhaustion():
     @ci.scope("stream")
     def stream(n):
-        for i in range(n):
-            yield i
+        yield from range(n)
         return "end"
 
     assert inspect.isgeneratorfunction(stream)
