@@ -33,8 +33,8 @@ test-native: build/native/CMakeCache.txt ## Run the C tests, which need no inter
 sanitize: build/tools ## Run the C tests under ASan, UBSan and TSan
 	@for set in address,undefined thread; do \
 	  $(BIN)/cmake -S . -B build/sanitize-$$set -G Ninja -DCIRRON_EXTENSION=OFF \
-	    -DCIRRON_NATIVE_TESTS=ON -DCIRRON_SANITIZE=$$set -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ >build/sanitize.log || exit 1; \
+	    -DCIRRON_NATIVE_TESTS=ON -DCIRRON_SANITIZE=$$set \
+	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/sanitize.log || exit 1; \
 	  $(BIN)/cmake --build build/sanitize-$$set --parallel || exit 1; \
 	  $(BIN)/ctest --test-dir build/sanitize-$$set --output-on-failure || exit 1; \
 	done

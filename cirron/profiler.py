@@ -216,8 +216,7 @@ def shutdown() -> None:
         deadline = time.monotonic() + _WAIT_S
         try:
             if profiler._settings.enabled:
-                _drain_before_root(profiler)
-                _core.end_session(max(deadline - time.monotonic(), 0.0))
+                _core.end_session(_WAIT_S)
             else:
                 _core.set_enabled(True)
         finally:
@@ -227,12 +226,6 @@ def shutdown() -> None:
             if profiler._sink is not None:
                 atexit.unregister(flush)
                 profiler._sink.stop(deadline - time.monotonic())
-
-
-def _drain_before_root(profiler: Profiler) -> None:
-    """Lets a sink see the spans before the root that closes after them."""
-    if profiler._sink is not None:
-        _core.flush(_WAIT_S)
 
 
 def health() -> dict[str, Any]:
@@ -314,7 +307,6 @@ def _at_exit() -> None:
     if profiler is None:
         return
     deadline = time.monotonic() + _WAIT_S
-    _drain_before_root(profiler)
     _core.close_session()
     if profiler._sink is not None:
         _core.flush(max(deadline - time.monotonic(), 0.0))

@@ -287,8 +287,7 @@ static int reserve_all(cirron_mark_store *store) {
     if (store->free_node == NIL && grow_nodes(store) != CIRRON_OK) {
         return CIRRON_NO_MEMORY;
     }
-    if ((store->entry_count + 1) * 4 > store->entry_slots * 3 &&
-        grow_entries(store) != CIRRON_OK) {
+    if ((store->entry_count + 1) * 4 > store->entry_slots * 3 && grow_entries(store) != CIRRON_OK) {
         return CIRRON_NO_MEMORY;
     }
     if ((store->queues[CIRRON_QUEUE_SUMMARIES].count + 1) * 4 > store->newest_slots * 3) {
@@ -393,9 +392,8 @@ int cirron_mark_store_each(const cirron_mark_store *store, const cirron_id *span
     uint32_t summary = entry->summaries.first;
     int status = CIRRON_OK;
     while (status == CIRRON_OK && (point != NIL || summary != NIL)) {
-        bool point_next =
-            summary == NIL ||
-            (point != NIL && store->nodes[point].mark.ts_ns <= store->nodes[summary].mark.ts_ns);
+        bool point_next = summary == NIL || (point != NIL && store->nodes[point].mark.ts_ns <=
+                                                                 store->nodes[summary].mark.ts_ns);
         uint32_t *at = point_next ? &point : &summary;
         const cirron_mark_node *node = &store->nodes[*at];
         *at = node->after;

@@ -56,7 +56,8 @@ typedef int (*cirron_store_visit_span)(void *context, uint64_t sequence,
 int cirron_store_each_span(const cirron_store *store, uint64_t since, cirron_store_visit_span visit,
                            void *context);
 
-/* The same for the marks held for one span id, in order of time. */
+/* The same for the marks held for one span id, in the order in which they were put, points
+ * and summaries merged by time. */
 typedef int (*cirron_store_visit_mark)(void *context, const cirron_mark_record *mark,
                                        const char *payload, const cirron_id *mark_id);
 int cirron_store_each_mark(const cirron_store *store, const cirron_id *span_id,

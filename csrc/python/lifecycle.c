@@ -41,6 +41,13 @@ static void remember_counts(void) {
     marks_at_start = cirron_the_recording.marks;
 }
 
+/* A smaller trace buffer has just evicted what is not this session's. */
+static void forget_evictions(void) {
+    cirron_counters now;
+    cirron_process_count(cirron_process_get(), &now);
+    at_start.evicted = now.evicted;
+}
+
 static int fill_config(PyObject *args, PyObject *kwargs, cirron_session_config *config,
                        PyObject **dir, PyObject **attrs) {
     static char *names[] = {"spool_dir", "spool_max_bytes", "flush_interval",
@@ -97,6 +104,7 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     if (status != CIRRON_OK) {
         return PyErr_NoMemory();
     }
+    forget_evictions();
     char hex[32];
     cirron_id_to_hex(&cirron_current_session.id, hex);
     return PyUnicode_FromStringAndSize(hex, sizeof hex);
