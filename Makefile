@@ -8,7 +8,7 @@ SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml C
 C_FILES := $(shell find csrc tests/native tests/fuzz -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench bench-peers sanitize wheel format clean
+.PHONY: help demo test test-native lint bench bench-cli bench-peers sanitize wheel docs format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -50,6 +50,9 @@ lint: build/installed-lint build/native/CMakeCache.txt ## Check style and types,
 bench: build/installed-test ## Measure against a floor in the same run
 	$(BIN)/python benchmarks
 
+bench-cli: build/installed-test ## Measure `cirron traces` on a million spans, in cats
+	$(BIN)/python benchmarks/cli.py
+
 bench-peers: build/installed-test ## Install the other profilers, each on its own, and measure all
 	$(BIN)/python benchmarks/peers.py
 	@$(MAKE) --no-print-directory bench
@@ -59,6 +62,9 @@ bench-peers: build/installed-test ## Install the other profilers, each on its ow
 wheel: build/tools ## Build the abi3 wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 	@ls -l dist
+
+docs: build/installed ## Write the tables of options in docs/cli from the program
+	$(BIN)/python docs/cli/update_options.py
 
 format: build/installed-lint ## Rewrite the sources in the house's style
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

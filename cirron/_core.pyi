@@ -91,13 +91,36 @@ def catch_sigterm() -> bool:
 # ---- reading
 
 @final
+class Export:
+    """A table as a document of another format, in chunks of about a MiB."""
+
+    @property
+    def done(self) -> int:
+        """Records written so far, of `total`."""
+
+    @property
+    def total(self) -> int: ...
+    def __iter__(self) -> Export: ...
+    def __next__(self) -> bytes: ...
+
+@final
 class SpanTable:
     """Spans, marks and snapshots in columns, read-only, linked into trees.
 
     A row is a span's number. A span whose parent is not in the table is a root.
+
+    The table speaks the Arrow PyCapsule interface for its spans, as `spans`, `marks` and
+    `snapshots` do for theirs.
     """
 
     def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    @property
+    def spans(self) -> Records: ...
+    @property
+    def marks(self) -> Records: ...
+    @property
+    def snapshots(self) -> Records: ...
     @property
     def mark_count(self) -> int: ...
     @property
@@ -118,21 +141,90 @@ class SpanTable:
         """A text column: id, parent_id, name."""
 
     def attrs(self, row: int) -> dict[str, Any]: ...
-    def marks(
+    def marks_of(
         self, row: int
     ) -> list[
         tuple[str, float | int | str | bool, Literal["point", "summary"], int, dict[str, Any]]
     ]:
         """(name, value, kind, ts_ns, attrs) of the span, in order of ts_ns."""
 
+    def snapshot_records(self) -> list[dict[str, Any]]:
+        """The snapshot records, in the order of the files: id, span_id, row (of the span, -1:
+        not in the table), tensor_name, dtype, shape_json, mode, stats_json, blob_uri,
+        attrs_json (str or None), ts_ns. JSON is as it stands in the file, malformed perhaps."""
+
     def tree(self, session: int | None = None) -> tuple[memoryview, memoryview]:
         """Rows in depth-first order, children by start, and each row's depth: two int32
         columns. `session` restricts it to the spans of one session."""
+
+    def export(
+        self, format: str, session: int | None = None, *, request_bytes: int = 0
+    ) -> Export:
+        """The table as a document, or one session (its number in `sessions()`).
+
+        Args:
+            format: csv (spans alone), json (the shape of one spool batch) or otlp (OTLP/JSON).
+            session: None exports everything.
+            request_bytes: for otlp, each chunk is a request of its own of about so many
+                bytes; 0 is one document in chunks.
+
+        Raises:
+            ValueError: no such format.
+        """
+
+    def render(
+        self,
+        session: int,
+        *,
+        name: str | bytes | None = None,
+        min_wall_ns: float = 0.0,
+        depth: int = -1,
+        overhead: bool = False,
+        json: bool = False,
+        color: bool = False,
+        ascii: bool = False,
+    ) -> TreeChunks:
+        """The tree of a session (its number in `sessions()`), a line a span and a mark, or as
+        JSON: an object with its `children`, in ASCII.
+
+        `name` keeps spans with this in their name and `min_wall_ns` those that took at least
+        as long, with their ancestors; what lies below `depth` is collapsed (-1: nothing).
+        `color` and `ascii` (dash and ellipsis of lines) are what the terminal can show."""
 
     def sessions(self) -> list[dict[str, Any]]:
         """Newest first: id, row (of the root, -1 for the synthetic session of orphans),
         started_ns, ended_ns (None: live), spans (with the root), marks, snapshots, bytes,
         sdk_version."""
+
+@final
+class Records:
+    """The spans, marks or snapshots of a table, for whatever takes an Arrow stream.
+
+    Batches have at most 131,072 rows. Integers are not copied; every array keeps what it
+    needs of the table alive. `requested_schema` is passed over, as the interface allows.
+    """
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def of_session(self, session: int | None, /) -> Records:
+        """Those of one session, by its number in `SpanTable.sessions()`; None: of none."""
+
+    def of_rank(self, rank: int | None, /) -> Records:
+        """Those whose span has this rank; None: none at all."""
+
+@final
+class TreeChunks:
+    """One session's tree in chunks of whole lines, UTF-8."""
+
+    @property
+    def named(self) -> bool:
+        """Whether any span has the name that was asked for."""
+
+    def __iter__(self) -> TreeChunks: ...
+    def __next__(self) -> bytes: ...
+
+def format_duration(ns: int, /) -> str:
+    """Nanoseconds as `850ns`, `66.8us`, `42.1ms`, `1.23s`, `2m05.3s` or `1h02m05.3s`."""
 
 def read_trace(live_session: bool = False, since: int = 0, session: int = -1) -> SpanTable:
     """The closed spans of the trace buffer, as a table.
@@ -150,3 +242,8 @@ def session_number() -> int:
 def read_spool(paths: Sequence[str]) -> SpanTable:
     """Reads batch files into one table. A broken file costs itself and a line in
     `warnings`; nothing is raised but MemoryError."""
+
+def read_safetensors(file: int, /) -> list[tuple[str, str, tuple[int, ...], int, int]]:
+    """(name, dtype, shape, begin, end) of the tensors in an open safetensors file, in the
+    order of their bytes, which begin and end there in the file. ValueError says what is
+    wrong with a file; nothing of it is believed unchecked."""

@@ -41,7 +41,7 @@ class SpanLines:
     """The lines of a table's spans, such as `epoch[0] - 142us {loss=0.6124}`."""
 
     def __init__(self, table: _core.SpanTable) -> None:
-        self._marks = table.marks
+        self._marks = table.marks_of
         self._names = table.strings("name")
         self._indices = table.ints("index")
         self._has_index = table.present("index")

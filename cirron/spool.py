@@ -46,6 +46,10 @@ def batch_files(path: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> list[Path]:
 def read(path: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> SpanTable:
     """Reads all batches of a spool into one table of spans, marks and snapshots.
 
+    The table's `spans`, `marks` and `snapshots`, and for its spans the table itself, speak
+    the Arrow PyCapsule interface: with `t` for the table, `pyarrow.table(t.marks)`,
+    `polars.DataFrame(t)` and `duckdb.sql("FROM t")` work as they are.
+
     A file that is no valid batch costs itself and a line in the table's `warnings`.
 
     Args:

@@ -158,7 +158,7 @@ class _Nodes:
         end_ns = self._ends_ns[row] if self._has_end[row] else None
         marks = [
             {"name": name, "value": value, "kind": kind, "ts_ns": ts_ns, "attrs": attrs}
-            for name, value, kind, ts_ns, attrs in self._table.marks(row)
+            for name, value, kind, ts_ns, attrs in self._table.marks_of(row)
         ]
         if end_ns is not None and self._has_overhead[row]:
             marks.append(

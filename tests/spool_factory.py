@@ -1,8 +1,10 @@
 """Writes spools as the profiler does, and as older or broken ones did."""
 
 import json
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +75,34 @@ class SpoolFactory:
         }
         return record | fields
 
-    def snapshot(self, span: Record, tensor_name: str = "0.weight") -> Record:
-        """A record of one tensor, stats only."""
-        return {
+    def snapshot(
+        self,
+        span: Record,
+        tensor_name: str = "0.weight",
+        shape: Sequence[int] = (2, 2),
+        mode: str = "stats",
+        blob_uri: str | None = None,
+        **fields: Any,
+    ) -> Record:
+        """A record of one tensor."""
+        record: Record = {
             "id": hex_id(next(self._numbers)),
             "span_id": span["id"],
             "tensor_name": tensor_name,
-            "shape": [2, 2],
+            "shape": list(shape),
             "dtype": "float32",
-            "mode": "stats",
+            "mode": mode,
             "stats": {"mean": 0.0, "std": 1.0, "min": -1.0, "max": 1.0, "norm": 2.0},
-            "blob_uri": None,
+            "blob_uri": blob_uri,
             "ts_ns": span["start_ns"],
             "attrs": {},
         }
+        return record | fields
+
+    def blob(self, span: Record, kind: str) -> Path:
+        """Where the `weights` or `gradients` of a span lie."""
+        snapshots = self.directory.parent / "snapshots"
+        return snapshots / str(span["id"]) / f"{kind}.safetensors"
 
     def write(
         self,
@@ -138,3 +154,48 @@ def training_run(factory: SpoolFactory, epochs: int = 2) -> Record:
         begin += length + 1
     factory.write(spans, marks)
     return root
+
+
+def snapshot_run(factory: SpoolFactory) -> Record:
+    """The documented example: three epochs of a network with three layers, weights and
+    gradients in files, the gradients under the bare names. Returns the first epoch."""
+    shapes = {
+        "0.weight": [32, 16],
+        "0.bias": [32],
+        "2.weight": [16, 32],
+        "2.bias": [16],
+        "4.weight": [4, 16],
+        "4.bias": [4],
+    }
+    root = factory.session(0, 600)
+    spans, snapshots = [root], []
+    for index in range(3):
+        epoch = factory.span("epoch", root, 10 + 50 * index, 50 + 50 * index, index=index)
+        spans.append(epoch)
+        for suffix, file in (("", "weights"), (".grad", "gradients")):
+            tensors = {}
+            for name, shape in shapes.items():
+                uri = factory.blob(epoch, file).as_uri()
+                snapshots.append(factory.snapshot(epoch, name + suffix, shape, "full", uri))
+                tensors[name] = ("F32", shape, float_bytes(shape))
+            write_safetensors(factory.blob(epoch, file), tensors)
+    factory.write(spans, [], snapshots)
+    return spans[1]
+
+
+def float_bytes(shape: Iterable[int]) -> bytes:
+    """Values of float32 for a tensor of that shape: 0.0, 0.25, 0.5, ..."""
+    return array("f", (number / 4 for number in range(prod(shape)))).tobytes()
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, Sequence[int], bytes]]) -> None:
+    """Writes a safetensors file of `name: (dtype, shape, bytes)`, plainly, in that order."""
+    header, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        offsets = [len(data), len(data) + len(values)]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        data += values
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)

@@ -5,18 +5,20 @@ from typing import NoReturn
 
 import click
 
+from cirron.cli.completion import PROGRAM, completion
 from cirron.cli.traces import traces
 
 INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="cirron-sdk", prog_name="cirron")
+@click.version_option(package_name="cirron-sdk", prog_name=PROGRAM)
 def cirron() -> None:
     """Profile training and serving, and look at what was recorded."""
 
 
 cirron.add_command(traces)
+cirron.add_command(completion)
 
 
 def main() -> NoReturn:
@@ -26,7 +28,7 @@ def main() -> NoReturn:
     usage, 130 when interrupted.
     """
     try:
-        status = cirron.main(standalone_mode=False)
+        status = cirron.main(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code

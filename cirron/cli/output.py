@@ -4,23 +4,30 @@ Results go to stdout, warnings to stderr. Names, attributes and paths are data f
 disk: they are shown as they are, never interpreted as markup or by the terminal.
 """
 
+import codecs
 import errno
 import io
 import math
 import os
 import re
+import select
 import shutil
+import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import TextIO
 
 import click
+
+from cirron._core import format_duration
 
 _LINES_PER_WRITE = 512
 _UNLIMITED_WIDTH = 1_000_000
 _ID_DIGITS = 8
+_LEAST_FOLDED = 16
 
 _US, _MS, _S = 1_000, 1_000_000, 1_000_000_000
 _MINUTE, _HOUR = 60 * _S, 3_600 * _S
@@ -52,12 +59,22 @@ class Look:
         """Whether there are colours."""
         return self.reset != ""
 
+    @property
+    def ascii(self) -> bool:
+        """Whether stdout can show ASCII only."""
+        return self.ellipsis == "..."
+
 
 def look(*, no_color: bool = False) -> Look:
-    """Returns how to print on stdout: in colour only on a terminal and without `NO_COLOR`."""
+    """Returns how to print on stdout.
+
+    In colour on a terminal, or where `FORCE_COLOR` asks for it; `NO_COLOR` and `no_color`
+    refuse it before all else.
+    """
     dash, ellipsis = ("—", "…") if _speaks_unicode() else ("-", "...")
-    dumb = os.environ.get("TERM") == "dumb"
-    if no_color or dumb or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    forced = os.environ.get("FORCE_COLOR", "0") not in ("", "0")
+    if no_color or os.environ.get("NO_COLOR") or not (terminal or forced):
         return Look(dash, ellipsis)
     return Look(
         dash,
@@ -81,13 +98,31 @@ def _speaks_unicode() -> bool:
 
 def write(lines: Iterable[str]) -> None:
     """Writes lines to stdout as they come. A reader that closes the pipe ends the program."""
+    remaining = iter(lines)
+    batches = iter(lambda: list(islice(remaining, _LINES_PER_WRITE)), [])
+    write_chunks("\n".join(batch) + "\n" for batch in batches)
+
+
+def write_chunks(chunks: Iterable[str | bytes]) -> None:
+    """Writes text to stdout as it comes, as `write` does. Bytes are UTF-8."""
     out = sys.stdout
+    binary = None
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="backslashreplace")
-    remaining = iter(lines)
+        if codecs.lookup(out.encoding).name == "utf-8":
+            binary = out.buffer
+    most = _most_bytes_at_once(out)
     try:
-        while chunk := list(islice(remaining, _LINES_PER_WRITE)):
-            out.write("\n".join(chunk) + "\n")
+        for chunk in chunks:
+            if isinstance(chunk, str):
+                out.write(chunk)
+            elif binary is None:
+                out.write(chunk.decode())
+            else:
+                out.flush()
+                for lines in _whole_lines(chunk, most):
+                    binary.write(lines)
+                    binary.flush()
         out.flush()
     except OSError as error:
         # What is still buffered must not fail once more when the interpreter exits.
@@ -95,6 +130,26 @@ def write(lines: Iterable[str]) -> None:
         if error.errno == errno.EPIPE:
             sys.exit(0)
         raise click.ClickException(f"Could not write the output: {error.strerror}") from error
+
+
+def _most_bytes_at_once(out: TextIO) -> int:
+    """Returns what a pipe takes whole or not at all, so that Ctrl-C leaves no half line."""
+    try:
+        if stat.S_ISFIFO(os.fstat(out.fileno()).st_mode):
+            return select.PIPE_BUF
+    except OSError:  # stdout is no file, in tests
+        pass
+    return sys.maxsize
+
+
+def _whole_lines(chunk: bytes, most: int) -> Iterator[bytes]:
+    """Yields `chunk` in pieces of at most `most` bytes that end lines, where lines allow it."""
+    begin = 0
+    while len(chunk) - begin > most:
+        end = chunk.rfind(b"\n", begin, begin + most) + 1 or begin + most
+        yield chunk[begin:end]
+        begin = end
+    yield chunk[begin:] if begin else chunk
 
 
 def warn(message: str) -> None:
@@ -134,32 +189,19 @@ def timestamp(ns: int, *, compact: bool = False) -> str:
 
 def duration(ns: int) -> str:
     """Returns nanoseconds as `850ns`, `66.8us`, `42.1ms`, `1.23s`, `2m05.3s` or `1h02m05.3s`."""
-    if ns < _US:
-        return f"{ns}ns"
-    # Each unit ends where rounding would show the next one: no "1000.0us", no "60.00s".
-    if ns < _MS - 50:
-        return f"{ns / _US:.1f}us"
-    if ns < _S - 50 * _US:
-        return f"{ns / _MS:.1f}ms"
-    if ns < _MINUTE - 5 * _MS:
-        return f"{ns / _S:.2f}s"
-    tenths = (ns + 50 * _MS) // (100 * _MS)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{tenths // 10:02d}.{tenths % 10}s"
-    return f"{hours}h{minutes:02d}m{seconds}" if hours else f"{minutes}m{seconds}"
+    return format_duration(ns)
 
 
-def size(number: int) -> str:
+def size(number: int, decimals: int = 1) -> str:
     """Returns bytes as `256 B`, `142.3 KB`, `1.2 MB`; a KB is 1,024 bytes."""
     if number < 1024:
         return f"{number} B"
     value = float(number)
     for unit in ("KB", "MB", "GB"):
         value /= 1024
-        if value < 1023.95:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1024:.1f} TB"
+        if value < 1024 - 0.5 / 10**decimals:
+            return f"{value:.{decimals}f} {unit}"
+    return f"{value / 1024:.{decimals}f} TB"
 
 
 def scalar(value: object) -> str:
@@ -206,12 +248,16 @@ class Column:
 
     title: str
     right: bool = False
+    fold: bool = False
+    """Whether long cells go on in the next line of a narrow terminal, in place of being cut."""
 
 
 def table(
     columns: Sequence[Column],
     rows: Sequence[Sequence[str]],
     compact: Sequence[Sequence[str]] | None = None,
+    *,
+    no_color: bool = False,
 ) -> list[str]:
     """Draws a box around rows and returns its lines.
 
@@ -221,11 +267,22 @@ def table(
         columns: the titles.
         rows: the cells, already printable.
         compact: what to draw in place of `rows` where those do not fit the terminal.
+        no_color: as for `look`.
     """
     available = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED_WIDTH
     if compact is not None and _width(columns, rows) > available:
         rows = compact
-    return _draw(columns, rows, available)
+    if any(column.fold for column in columns):
+        available = max(available, _width(columns, [_folded(columns, row) for row in rows]))
+    return _draw(columns, rows, available, look(no_color=no_color).color)
+
+
+def _folded(columns: Sequence[Column], row: Sequence[str]) -> list[str]:
+    """Returns the row with as little of the folded cells as there has to be in a line."""
+    return [
+        cell[:_LEAST_FOLDED] if column.fold else cell
+        for column, cell in zip(columns, row, strict=True)
+    ]
 
 
 def _width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
@@ -237,20 +294,21 @@ def _width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
     return sum(widths) + 3 * len(columns) + 1
 
 
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+def _draw(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, color: bool
+) -> list[str]:
     # Rich is imported here: most of what the program prints does not need it.
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    color = look().color
     drawn = Table(box=box.SQUARE if _speaks_unicode() else box.ASCII2)
     for column in columns:
         drawn.add_column(
             column.title,
             justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not column.fold,
+            overflow="fold" if column.fold else "ellipsis",
         )
     for row in rows:
         drawn.add_row(*row)

@@ -1,4 +1,4 @@
-// The one C++ file: simdjson's on-demand parser walks a batch and each field goes straight
+// Where simdjson reads batches: its on-demand parser walks a document and each field goes straight
 // into the row that is being made, without a document tree in between. Built without
 // exceptions; errors are simdjson's codes until the last function turns them into ours.
 //
@@ -273,6 +273,28 @@ constexpr field<snapshot_draft> snapshot_fields[] = {
     {"attrs", form::object, &snapshot_draft::attrs},
 };
 
+template <typename Word> bool equal_at(const char *left, const char *right, size_t at) {
+    Word a, b;
+    memcpy(&a, left + at, sizeof(a));
+    memcpy(&b, right + at, sizeof(b));
+    return a == b;
+}
+
+// Whether the text starts with a name of 2 to 24 bytes. There are 29 such comparisons a span
+// and its marks; a call of memcmp for each took a tenth of the time.
+bool starts_with(const char *text, std::string_view name) {
+    const char *other = name.data();
+    const size_t len = name.size();
+    if (len < 4) {
+        return equal_at<uint16_t>(text, other, 0) && equal_at<uint16_t>(text, other, len - 2);
+    }
+    if (len < 8) {
+        return equal_at<uint32_t>(text, other, 0) && equal_at<uint32_t>(text, other, len - 4);
+    }
+    return equal_at<uint64_t>(text, other, 0) && equal_at<uint64_t>(text, other, len - 8) &&
+           (len <= 16 || equal_at<uint64_t>(text, other, 8));
+}
+
 // The number of the field with this key, or `count`. The longest name is far shorter than
 // the padding behind the document, so the first comparison needs no length of the key.
 template <typename Row>
@@ -282,7 +304,7 @@ error_code find_field(const field<Row> *fields, size_t count, ondemand::raw_json
     for (size_t i = 0; i < count; i++) {
         *found = guess + i < count ? guess + i : guess + i - count;
         std::string_view name = fields[*found].name;
-        if (memcmp(raw, name.data(), name.size()) == 0 && raw[name.size()] == '"') {
+        if (starts_with(raw, name) && raw[name.size()] == '"') {
             return simdjson::SUCCESS;
         }
     }

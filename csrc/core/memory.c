@@ -6,6 +6,9 @@
 #include <mimalloc.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
 
 static cirron_allocator memory = {mi_malloc, mi_realloc, mi_free};
 
@@ -35,5 +38,15 @@ void *cirron_realloc(void *block, size_t size) {
 void cirron_free(void *block) {
     if (block != NULL) {
         memory.release(block);
+    }
+}
+
+void cirron_memory_will_fill(void *block, size_t size) {
+    const uintptr_t page = HUGE_PAGE_BYTES;
+    uintptr_t begin = ((uintptr_t)block + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)block + size) & ~(page - 1);
+    if (begin < end) {
+        /* A kernel without huge pages refuses, and then it is as it was. */
+        (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
     }
 }

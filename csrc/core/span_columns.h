@@ -8,6 +8,8 @@
 #ifndef CIRRON_CORE_SPAN_COLUMNS_H
 #define CIRRON_CORE_SPAN_COLUMNS_H
 
+#include <stdatomic.h>
+
 #include "core/buffer.h"
 #include "core/id_index.h"
 #include "core/span_table.h"
@@ -65,6 +67,7 @@ typedef struct cirron_duplicates {
 } cirron_duplicates;
 
 struct cirron_table {
+    _Atomic size_t owners;
     cirron_text_dict names;
     cirron_text_dict odd_ids; /* ids that are no 32 hex digits */
     uint64_t odd_prefix;      /* random; opens the 16 bytes that stand for an odd id */
@@ -109,6 +112,9 @@ typedef struct cirron_span_array {
 } cirron_span_array;
 
 void cirron_table_span_arrays(cirron_table *table, cirron_span_array arrays[CIRRON_SPAN_ARRAYS]);
+
+/* Room for the rows of `part` behind those of the table. */
+int cirron_table_make_room(cirron_table *table, const cirron_table *part);
 
 cirron_text cirron_table_text(const cirron_table *table, cirron_text_ref ref);
 

@@ -13,6 +13,7 @@ cirron_table *cirron_table_new(void) {
     if (table == NULL) {
         return NULL;
     }
+    atomic_init(&table->owners, 1);
     cirron_text_dict_init(&table->names);
     cirron_text_dict_init(&table->odd_ids);
     table->odd_prefix = cirron_hash_seed();
@@ -23,8 +24,13 @@ cirron_table *cirron_table_new(void) {
     return table;
 }
 
+cirron_table *cirron_table_retain(cirron_table *table) {
+    atomic_fetch_add_explicit(&table->owners, 1, memory_order_relaxed);
+    return table;
+}
+
 void cirron_table_free(cirron_table *table) {
-    if (table == NULL) {
+    if (table == NULL || atomic_fetch_sub_explicit(&table->owners, 1, memory_order_acq_rel) != 1) {
         return;
     }
     cirron_span_array arrays[CIRRON_SPAN_ARRAYS];
@@ -65,13 +71,13 @@ void cirron_table_span_arrays(cirron_table *table, cirron_span_array arrays[CIRR
     arrays[n++] = (cirron_span_array){(void **)&table->span_present, sizeof(*table->span_present)};
 }
 
-/* Room for one more of `count` things of `size` bytes; *cap doubles. */
-static int grow(void **items, size_t count, size_t *cap, size_t size) {
-    if (count < *cap) {
+/* Room for `need` things of `size` bytes; *cap at least doubles. */
+static int grow(void **items, size_t need, size_t *cap, size_t size) {
+    if (need <= *cap) {
         return CIRRON_OK;
     }
-    size_t larger = *cap * 2 + 64;
-    void *moved = count < CIRRON_TABLE_MAX_ROWS ? cirron_realloc(*items, larger * size) : NULL;
+    size_t larger = *cap * 2 + 64 < need ? need : *cap * 2 + 64;
+    void *moved = need <= CIRRON_TABLE_MAX_ROWS ? cirron_realloc(*items, larger * size) : NULL;
     if (moved == NULL) {
         return CIRRON_NO_MEMORY;
     }
@@ -80,8 +86,8 @@ static int grow(void **items, size_t count, size_t *cap, size_t size) {
     return CIRRON_OK;
 }
 
-static int grow_spans(cirron_table *table) {
-    if (table->span_count < table->span_cap) {
+static int grow_spans(cirron_table *table, size_t need) {
+    if (need <= table->span_cap) {
         return CIRRON_OK;
     }
     cirron_span_array arrays[CIRRON_SPAN_ARRAYS];
@@ -89,13 +95,56 @@ static int grow_spans(cirron_table *table) {
     size_t cap = table->span_cap;
     for (int i = 0; i < CIRRON_SPAN_ARRAYS; i++) {
         cap = table->span_cap; /* on failure the columns that did grow are merely long */
-        int status = grow(arrays[i].data, table->span_count, &cap, arrays[i].size);
+        int status = grow(arrays[i].data, need, &cap, arrays[i].size);
         if (status != CIRRON_OK) {
             return status;
         }
     }
     table->span_cap = cap;
     return CIRRON_OK;
+}
+
+static int grow_marks(cirron_table *table, size_t need) {
+    return grow((void **)&table->marks, need, &table->mark_cap, sizeof(*table->marks));
+}
+
+static int grow_snapshots(cirron_table *table, size_t need) {
+    return grow((void **)&table->snapshots, need, &table->snapshot_cap, sizeof(*table->snapshots));
+}
+
+static int grow_sources(cirron_table *table, size_t need) {
+    return grow((void **)&table->sources, need, &table->source_cap, sizeof(*table->sources));
+}
+
+int cirron_table_reserve(cirron_table *table, size_t spans, size_t marks) {
+    cirron_span_array arrays[CIRRON_SPAN_ARRAYS];
+    int status = grow_spans(table, spans);
+    if (status == CIRRON_OK) {
+        status = grow_marks(table, marks);
+    }
+    if (status != CIRRON_OK) {
+        return status;
+    }
+    cirron_table_span_arrays(table, arrays);
+    for (int i = 0; i < CIRRON_SPAN_ARRAYS; i++) {
+        cirron_memory_will_fill(*arrays[i].data, spans * arrays[i].size);
+    }
+    cirron_memory_will_fill(table->marks, marks * sizeof(*table->marks));
+    return CIRRON_OK;
+}
+
+int cirron_table_make_room(cirron_table *table, const cirron_table *part) {
+    int status = grow_spans(table, table->span_count + part->span_count);
+    if (status == CIRRON_OK) {
+        status = grow_marks(table, table->mark_count + part->mark_count);
+    }
+    if (status == CIRRON_OK) {
+        status = grow_snapshots(table, table->snapshot_count + part->snapshot_count);
+    }
+    if (status == CIRRON_OK) {
+        status = grow_sources(table, table->source_count + part->source_count);
+    }
+    return status;
 }
 
 /* ---- texts and ids */
@@ -185,7 +234,7 @@ int cirron_table_put_span(cirron_table *table, const cirron_id *id, const cirron
                           const cirron_table_span *span, uint32_t source) {
     uint32_t name;
     cirron_text_ref attrs;
-    int status = grow_spans(table);
+    int status = grow_spans(table, table->span_count + 1);
     if (status == CIRRON_OK) {
         status = store_name(table, span->name, &name);
     }
@@ -239,7 +288,7 @@ int cirron_table_put_mark(cirron_table *table, const cirron_id *id, const cirron
         .value_type = mark->value_type,
         .kind = mark->kind,
     };
-    int status = grow((void **)&table->marks, table->mark_count, &table->mark_cap, sizeof(row));
+    int status = grow_marks(table, table->mark_count + 1);
     if (status == CIRRON_OK) {
         status = store_name(table, mark->name, &row.name);
     }
@@ -275,8 +324,7 @@ int cirron_table_add_snapshot(cirron_table *table, const cirron_table_snapshot *
         {snapshot->blob_uri, &row.blob_uri},
         {snapshot->attrs, &row.attrs},
     };
-    int status =
-        grow((void **)&table->snapshots, table->snapshot_count, &table->snapshot_cap, sizeof(row));
+    int status = grow_snapshots(table, table->snapshot_count + 1);
     if (status == CIRRON_OK) {
         status = read_id(table, snapshot->id, &row.id);
     }
@@ -293,8 +341,7 @@ int cirron_table_add_snapshot(cirron_table *table, const cirron_table_snapshot *
 }
 
 int cirron_table_add_source(cirron_table *table, uint64_t bytes, uint32_t *source) {
-    int status = grow((void **)&table->sources, table->source_count, &table->source_cap,
-                      sizeof(*table->sources));
+    int status = grow_sources(table, table->source_count + 1);
     if (status == CIRRON_OK) {
         table->sources[table->source_count++] =
             (cirron_source){.bytes = bytes, .sdk_version = CIRRON_NO_ROW};

@@ -59,7 +59,10 @@ typedef struct cirron_table_snapshot {
     int64_t ts_ns;
 } cirron_table_snapshot;
 
+/* A table has one owner, who frees it; retaining makes one more, on any thread. NULL: there
+ * is no memory. */
 cirron_table *cirron_table_new(void);
+cirron_table *cirron_table_retain(cirron_table *table);
 void cirron_table_free(cirron_table *table);
 
 /* ---- adding rows
@@ -93,6 +96,18 @@ typedef struct cirron_table_savepoint {
 
 cirron_table_savepoint cirron_table_save(const cirron_table *table);
 void cirron_table_rollback(cirron_table *table, const cirron_table_savepoint *savepoint);
+
+/* ---- tables that are filled in parts
+ *
+ * Appends the rows of `part` as if they had been added here; neither is linked yet. After
+ * CIRRON_NO_MEMORY the table can only be freed. */
+int cirron_table_append(cirron_table *table, const cirron_table *part);
+
+/* Takes all rows out, so that the table can be filled once more. */
+void cirron_table_clear(cirron_table *table);
+
+/* Makes room for so many rows in all. CIRRON_OK or CIRRON_NO_MEMORY. */
+int cirron_table_reserve(cirron_table *table, size_t spans, size_t marks);
 
 /* ---- linking
  *
@@ -131,7 +146,10 @@ size_t cirron_table_snapshots(const cirron_table *table);
 /* One value a span; absent ones are 0. */
 const int64_t *cirron_table_ints(const cirron_table *table, enum cirron_table_column column);
 
-/* Writes 1 or 0 for each span: whether the column holds a value there. */
+/* Whether the column holds a value for the span. */
+bool cirron_table_has(const cirron_table *table, enum cirron_table_column column, size_t row);
+
+/* The same for each span, written as 1 or 0. */
 void cirron_table_present(const cirron_table *table, enum cirron_table_column column,
                           uint8_t *present);
 
@@ -141,6 +159,12 @@ const cirron_id *cirron_table_parent_id(const cirron_table *table, size_t row);
 
 /* The id as it was read: 32 hex digits written to `hex`, or the odd text. */
 cirron_text cirron_table_id_text(const cirron_table *table, const cirron_id *id, char hex[32]);
+
+/* Ids that are no 32 lowercase hex digits are numbered: how many there are, the text of one,
+ * and whether an id is such a one. */
+size_t cirron_table_odd_ids(const cirron_table *table);
+cirron_text cirron_table_odd_id_text(const cirron_table *table, size_t number);
+bool cirron_table_is_odd_id(const cirron_table *table, const cirron_id *id, size_t *number);
 
 /* Names are numbered: rows of the same name have the same number. */
 size_t cirron_table_names(const cirron_table *table);
@@ -154,6 +178,13 @@ cirron_text cirron_table_attrs(const cirron_table *table, size_t row);
  * texts of ids absent. */
 const uint32_t *cirron_table_marks_of(const cirron_table *table, size_t row, size_t *count);
 cirron_table_mark cirron_table_mark_at(const cirron_table *table, uint32_t mark);
+
+/* Snapshot records, numbered in the order of the files; texts of ids are absent. The row is
+ * that of the span, -1 when it is not in the table. */
+cirron_table_snapshot cirron_table_snapshot_at(const cirron_table *table, size_t snapshot);
+const cirron_id *cirron_table_snapshot_id(const cirron_table *table, size_t snapshot);
+const cirron_id *cirron_table_snapshot_span_id(const cirron_table *table, size_t snapshot);
+int64_t cirron_table_snapshot_row(const cirron_table *table, size_t snapshot);
 
 /* All spans depth first, children and roots by start, and each one's depth. */
 const int32_t *cirron_table_tree_rows(const cirron_table *table);

@@ -14,12 +14,25 @@ cirron_text cirron_table_text(const cirron_table *table, cirron_text_ref ref) {
     return text;
 }
 
+size_t cirron_table_odd_ids(const cirron_table *table) {
+    return table->odd_ids.count;
+}
+
+cirron_text cirron_table_odd_id_text(const cirron_table *table, size_t number) {
+    size_t len;
+    const char *text = cirron_text_dict_get(&table->odd_ids, (uint32_t)number, &len);
+    return (cirron_text){text, len};
+}
+
+bool cirron_table_is_odd_id(const cirron_table *table, const cirron_id *id, size_t *number) {
+    *number = cirron_hash_word(id->bytes + 8);
+    return cirron_hash_word(id->bytes) == table->odd_prefix && *number < table->odd_ids.count;
+}
+
 cirron_text cirron_table_id_text(const cirron_table *table, const cirron_id *id, char hex[32]) {
-    uint64_t number = cirron_hash_word(id->bytes + 8);
-    if (cirron_hash_word(id->bytes) == table->odd_prefix && number < table->odd_ids.count) {
-        size_t len;
-        const char *text = cirron_text_dict_get(&table->odd_ids, (uint32_t)number, &len);
-        return (cirron_text){text, len};
+    size_t number;
+    if (cirron_table_is_odd_id(table, id, &number)) {
+        return cirron_table_odd_id_text(table, number);
     }
     cirron_id_to_hex(id, hex);
     return (cirron_text){hex, 32};
@@ -41,8 +54,7 @@ const int64_t *cirron_table_ints(const cirron_table *table, enum cirron_table_co
     return table->ints[column];
 }
 
-void cirron_table_present(const cirron_table *table, enum cirron_table_column column,
-                          uint8_t *present) {
+bool cirron_table_has(const cirron_table *table, enum cirron_table_column column, size_t row) {
     static const uint16_t fields[CIRRON_COLUMN_STORED] = {
         [CIRRON_COLUMN_END] = CIRRON_HAS_END,           [CIRRON_COLUMN_CPU] = CIRRON_HAS_CPU,
         [CIRRON_COLUMN_GPU] = CIRRON_HAS_GPU,           [CIRRON_COLUMN_MEMORY] = CIRRON_HAS_MEMORY,
@@ -50,14 +62,16 @@ void cirron_table_present(const cirron_table *table, enum cirron_table_column co
         [CIRRON_COLUMN_PID] = CIRRON_HAS_PID,           [CIRRON_COLUMN_RANK] = CIRRON_HAS_RANK,
         [CIRRON_COLUMN_OVERHEAD] = CIRRON_HAS_OVERHEAD,
     };
-    const int64_t *values = table->ints[column];
+    if (column >= CIRRON_COLUMN_STORED) {
+        return table->ints[column][row] >= 0;
+    }
+    return column == CIRRON_COLUMN_START || (table->span_present[row] & fields[column]) != 0;
+}
+
+void cirron_table_present(const cirron_table *table, enum cirron_table_column column,
+                          uint8_t *present) {
     for (size_t row = 0; row < table->span_count; row++) {
-        if (column >= CIRRON_COLUMN_STORED) {
-            present[row] = values[row] >= 0;
-        } else {
-            present[row] =
-                column == CIRRON_COLUMN_START || (table->span_present[row] & fields[column]) != 0;
-        }
+        present[row] = cirron_table_has(table, column, row);
     }
 }
 
@@ -109,6 +123,33 @@ cirron_table_mark cirron_table_mark_at(const cirron_table *table, uint32_t mark)
         result.as_int = row->value.as_int;
     }
     return result;
+}
+
+cirron_table_snapshot cirron_table_snapshot_at(const cirron_table *table, size_t snapshot) {
+    const cirron_snapshot_row *row = &table->snapshots[snapshot];
+    return (cirron_table_snapshot){
+        .tensor_name = cirron_table_text(table, row->tensor_name),
+        .shape = cirron_table_text(table, row->shape),
+        .dtype = cirron_table_text(table, row->dtype),
+        .mode = cirron_table_text(table, row->mode),
+        .stats = cirron_table_text(table, row->stats),
+        .blob_uri = cirron_table_text(table, row->blob_uri),
+        .attrs = cirron_table_text(table, row->attrs),
+        .ts_ns = row->ts_ns,
+    };
+}
+
+const cirron_id *cirron_table_snapshot_id(const cirron_table *table, size_t snapshot) {
+    return &table->snapshots[snapshot].id;
+}
+
+const cirron_id *cirron_table_snapshot_span_id(const cirron_table *table, size_t snapshot) {
+    return &table->snapshots[snapshot].span_id;
+}
+
+int64_t cirron_table_snapshot_row(const cirron_table *table, size_t snapshot) {
+    uint32_t row = table->snapshots[snapshot].span_row;
+    return row == CIRRON_NO_ROW ? -1 : (int64_t)row;
 }
 
 const int32_t *cirron_table_tree_rows(const cirron_table *table) {

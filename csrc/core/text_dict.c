@@ -5,6 +5,8 @@
 
 #include "core/hash.h"
 
+enum { SLOTS_TO_KEEP = 1024 };
+
 void cirron_text_dict_init(cirron_text_dict *dict) {
     *dict = (cirron_text_dict){.seed = cirron_hash_seed()};
 }
@@ -14,6 +16,18 @@ void cirron_text_dict_fini(cirron_text_dict *dict) {
     cirron_free(dict->ends);
     cirron_free(dict->slots);
     *dict = (cirron_text_dict){0};
+}
+
+void cirron_text_dict_reset(cirron_text_dict *dict) {
+    if (dict->slot_count > SLOTS_TO_KEEP) {
+        cirron_free(dict->slots);
+        dict->slots = NULL;
+        dict->slot_count = 0;
+    } else if (dict->count != 0) {
+        memset(dict->slots, 0, dict->slot_count * sizeof(*dict->slots));
+    }
+    dict->bytes.len = 0;
+    dict->count = 0;
 }
 
 const char *cirron_text_dict_get(const cirron_text_dict *dict, uint32_t index, size_t *len) {

@@ -20,6 +20,9 @@ typedef struct cirron_text_dict {
 void cirron_text_dict_init(cirron_text_dict *dict);
 void cirron_text_dict_fini(cirron_text_dict *dict);
 
+/* Forgets all texts and keeps a small dictionary's memory for the next ones. */
+void cirron_text_dict_reset(cirron_text_dict *dict);
+
 /* The number of the text, which is added when it is new. CIRRON_OK or
  * CIRRON_NO_MEMORY. */
 int cirron_text_dict_add(cirron_text_dict *dict, const char *text, size_t len, uint32_t *index);

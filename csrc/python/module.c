@@ -4,12 +4,16 @@
 #include <Python.h>
 
 #include "core/process.h"
+#include "python/arrow.h"
+#include "python/export.h"
 #include "python/frame.h"
 #include "python/lifecycle.h"
 #include "python/mark.h"
+#include "python/safetensors.h"
 #include "python/scope.h"
 #include "python/table.h"
 #include "python/trace.h"
+#include "python/tree_chunks.h"
 
 PyDoc_STRVAR(scope_doc, "scope($module, /, name, index=None, **attrs)\n--\n\n"
 "A named span, to be opened by `with` or used as a decorator.\n\n"
@@ -36,6 +40,10 @@ static PyMethodDef methods[] = {
     {"mark", (PyCFunction)(void *)cirron_mark, METH_FASTCALL | METH_KEYWORDS, mark_doc},
     {"read_spool", (PyCFunction)(void *)cirron_read_spool, METH_O,
      "read_spool(paths)\n--\n\nBatch files as one SpanTable."},
+    {"format_duration", (PyCFunction)(void *)cirron_format_duration, METH_O,
+     "format_duration(ns)\n--\n\nNanoseconds with a unit, such as 42.1ms."},
+    {"read_safetensors", (PyCFunction)(void *)cirron_read_safetensors, METH_O,
+     "read_safetensors($module, file, /)\n--\n\nThe tensors that the header of an open file names."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -59,7 +67,7 @@ static int exec_module(PyObject *module) {
         return -1;
     }
     if (cirron_frame_init(module) != 0 || cirron_scope_init(module) != 0 ||
-        cirron_table_init_types(module) != 0 || cirron_lifecycle_init(module) != 0 ||
+        cirron_table_init_types(module) != 0 || cirron_export_init_types(module) != 0 || cirron_records_init(module) != 0 || cirron_tree_chunks_init(module) != 0 || cirron_lifecycle_init(module) != 0 ||
         PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
         return -1;
     }

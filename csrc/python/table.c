@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "python/arrow.h"
 #include "python/column.h"
+#include "python/export.h"
+#include "python/tree_chunks.h"
 
 typedef struct span_table {
     PyObject_HEAD cirron_table *table; /* owned */
@@ -239,10 +242,10 @@ static PyObject *mark_tuple(const cirron_table_mark *mark) {
     return tuple;
 }
 
-static PyObject *table_marks(PyObject *object, PyObject *args, PyObject *kwargs) {
+static PyObject *table_marks_of(PyObject *object, PyObject *args, PyObject *kwargs) {
     span_table *self = (span_table *)object;
     size_t row, count;
-    if (read_row(self, args, kwargs, "n:marks", &row) != 0) {
+    if (read_row(self, args, kwargs, "n:marks_of", &row) != 0) {
         return NULL;
     }
     const uint32_t *marks = cirron_table_marks_of(self->table, row, &count);
@@ -251,6 +254,53 @@ static PyObject *table_marks(PyObject *object, PyObject *args, PyObject *kwargs)
         cirron_table_mark mark = cirron_table_mark_at(self->table, marks[i]);
         PyObject *tuple = mark_tuple(&mark);
         if (tuple == NULL || PyList_SetItem(list, (Py_ssize_t)i, tuple) != 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+/* ---- snapshots */
+
+static PyObject *text_or_none(cirron_text text) {
+    return text.data == NULL ? Py_NewRef(Py_None) : to_str(text);
+}
+
+/* Takes over `value`. 0, or -1 with an exception, also when `value` is NULL. */
+static int set_item(PyObject *dict, const char *key, PyObject *value) {
+    int status = value == NULL ? -1 : PyDict_SetItemString(dict, key, value);
+    Py_XDECREF(value);
+    return status;
+}
+
+static PyObject *snapshot_dict(const cirron_table *table, size_t number) {
+    const cirron_table_snapshot snapshot = cirron_table_snapshot_at(table, number);
+    PyObject *dict = PyDict_New();
+    if (dict == NULL ||
+        set_item(dict, "id", id_str(table, cirron_table_snapshot_id(table, number))) ||
+        set_item(dict, "span_id", id_str(table, cirron_table_snapshot_span_id(table, number))) ||
+        set_item(dict, "row", PyLong_FromLongLong(cirron_table_snapshot_row(table, number))) ||
+        set_item(dict, "tensor_name", text_or_none(snapshot.tensor_name)) ||
+        set_item(dict, "dtype", text_or_none(snapshot.dtype)) ||
+        set_item(dict, "shape_json", text_or_none(snapshot.shape)) ||
+        set_item(dict, "mode", text_or_none(snapshot.mode)) ||
+        set_item(dict, "stats_json", text_or_none(snapshot.stats)) ||
+        set_item(dict, "blob_uri", text_or_none(snapshot.blob_uri)) ||
+        set_item(dict, "ts_ns", PyLong_FromLongLong(snapshot.ts_ns)) ||
+        set_item(dict, "attrs_json", text_or_none(snapshot.attrs))) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static PyObject *table_snapshot_records(PyObject *object, PyObject *ignored) {
+    span_table *self = (span_table *)object;
+    const size_t count = cirron_table_snapshots(self->table);
+    (void)ignored;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; i < count && list != NULL; i++) {
+        PyObject *dict = snapshot_dict(self->table, i);
+        if (dict == NULL || PyList_SetItem(list, (Py_ssize_t)i, dict) != 0) {
             Py_CLEAR(list);
         }
     }
@@ -294,6 +344,14 @@ static PyObject *table_tree(PyObject *object, PyObject *args, PyObject *kwargs) 
     Py_XDECREF(row_view);
     Py_XDECREF(depth_view);
     return pair;
+}
+
+static PyObject *table_render(PyObject *object, PyObject *args, PyObject *kwargs) {
+    return cirron_tree_chunks_new(((span_table *)object)->table, args, kwargs);
+}
+
+static PyObject *table_export(PyObject *object, PyObject *args, PyObject *kwargs) {
+    return cirron_export_new(((span_table *)object)->table, args, kwargs);
 }
 
 static PyObject *session_dict(const cirron_table *table, const cirron_table_session *session) {
@@ -347,6 +405,17 @@ static PyObject *table_snapshot_count(PyObject *object, void *closure) {
     return PyLong_FromSize_t(cirron_table_snapshots(((span_table *)object)->table));
 }
 
+/* `closure` is the kind. */
+static PyObject *table_records(PyObject *object, void *closure) {
+    return cirron_records_new(((span_table *)object)->table,
+                              (enum cirron_arrow_kind)(intptr_t)closure);
+}
+
+static PyObject *table_stream(PyObject *object, PyObject *args, PyObject *kwargs) {
+    return cirron_records_stream(((span_table *)object)->table,
+                                 &(cirron_arrow_rows){.kind = CIRRON_ARROW_SPANS}, args, kwargs);
+}
+
 static PyObject *table_warnings(PyObject *object, void *closure) {
     span_table *self = (span_table *)object;
     (void)closure;
@@ -380,16 +449,30 @@ static PyMethodDef methods[] = {
     {"strings", WITH_KEYWORDS(table_strings),
      "strings($self, /, column)\n--\n\nA text column: id, parent_id or name."},
     {"attrs", WITH_KEYWORDS(table_attrs), "attrs($self, /, row)\n--\n\nA span's attributes."},
-    {"marks", WITH_KEYWORDS(table_marks),
-     "marks($self, /, row)\n--\n\n(name, value, kind, ts_ns, attrs) of a span's marks by time."},
+    {"marks_of", WITH_KEYWORDS(table_marks_of),
+     "marks_of($self, /, row)\n--\n\n(name, value, kind, ts_ns, attrs) of a span's marks by time."},
+    {"snapshot_records", table_snapshot_records, METH_NOARGS,
+     "snapshot_records($self, /)\n--\n\nThe snapshot records, in the order of the files."},
     {"tree", WITH_KEYWORDS(table_tree),
      "tree($self, /, session=None)\n--\n\nRows depth first, and each one's depth."},
+    {"render", WITH_KEYWORDS(table_render),
+     "render($self, /, session, *, name=None, min_wall_ns=0.0, depth=-1, overhead=False, "
+     "json=False, color=False, ascii=False)\n--\n\nThe tree of a session, as text in chunks."},
+    {"export", WITH_KEYWORDS(table_export),
+     "export($self, /, format, session=None, *, request_bytes=0)\n--\n\n"
+     "The table, or one session, as csv, json or otlp in chunks of bytes."},
     {"sessions", table_sessions, METH_NOARGS,
      "sessions($self, /)\n--\n\nThe sessions, newest first."},
+    {"__arrow_c_stream__", WITH_KEYWORDS(table_stream),
+     "__arrow_c_stream__($self, /, requested_schema=None)\n--\n\nThe spans, for Arrow."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef getters[] = {
+    {"spans", table_records, NULL, "The spans, for Arrow.", (void *)CIRRON_ARROW_SPANS},
+    {"marks", table_records, NULL, "The marks, for Arrow.", (void *)CIRRON_ARROW_MARKS},
+    {"snapshots", table_records, NULL, "The snapshot records, for Arrow.",
+     (void *)CIRRON_ARROW_SNAPSHOTS},
     {"mark_count", table_mark_count, NULL, "Marks in the table.", NULL},
     {"snapshot_count", table_snapshot_count, NULL, "Snapshot records in the table.", NULL},
     {"warnings", table_warnings, NULL, "A line for each file that could not be read.", NULL},

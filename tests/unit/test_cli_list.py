@@ -188,7 +188,8 @@ def test_a_spool_that_cannot_be_read_is_an_error(factory: SpoolFactory) -> None:
 def test_table_has_no_colour_and_is_not_cut_when_piped(factory: SpoolFactory) -> None:
     training_run(factory)
     command = [sys.executable, "-m", "cirron", "traces", "list", "--spool", str(factory.directory)]
-    environment = os.environ | {"COLUMNS": "40", "FORCE_COLOR": "1"}
+    inherited = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
+    environment = inherited | {"COLUMNS": "40"}
     piped = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "\x1b" not in piped.stdout
     assert "2026-04-21T14:22:05.001Z" in piped.stdout

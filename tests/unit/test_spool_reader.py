@@ -161,7 +161,7 @@ def test_a_batch_reads_as_json_loads_reads_it(
             assert parent_rows[row] == (-1 if parent is None else ids.index(parent))
         own = sorted((m for m in marks.values() if m["span_id"] == id), key=lambda m: m["ts_ns"])
         assert table.ints("mark_count")[row] == len(own)
-        for found, mark in zip(table.marks(row), own, strict=True):
+        for found, mark in zip(table.marks_of(row), own, strict=True):
             value = mark_value(mark)
             assert found[0] == mark["name"]
             assert type(found[1]) is type(value)
@@ -256,7 +256,7 @@ def test_columns_outlive_their_table_and_are_read_only(tmp_path: Path) -> None:
 def test_rows_sessions_and_columns_that_do_not_exist_are_refused() -> None:
     table = _core.read_spool([])
     with pytest.raises(IndexError):
-        table.marks(0)
+        table.marks_of(0)
     with pytest.raises(IndexError):
         table.attrs(-1)
     with pytest.raises(IndexError):

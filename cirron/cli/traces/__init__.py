@@ -2,7 +2,11 @@
 
 import click
 
+from cirron.cli.traces.clear import clear
+from cirron.cli.traces.export import export
 from cirron.cli.traces.list import list_sessions
+from cirron.cli.traces.snapshot import snapshot
+from cirron.cli.traces.snapshots import snapshots
 from cirron.cli.traces.view import view
 
 
@@ -15,4 +19,8 @@ def traces() -> None:
 
 
 traces.add_command(list_sessions)
+traces.add_command(clear)
+traces.add_command(export)
 traces.add_command(view)
+traces.add_command(snapshots)
+traces.add_command(snapshot)

@@ -1,21 +1,20 @@
 """`cirron traces view`: the tree of spans of a session, as text or JSON.
 
-Both forms are printed while the tree is walked, so that nothing grows with its size.
+Both forms are printed while the tree is walked, so that nothing grows with its size; the
+core makes the lines.
 """
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import click
 
-from cirron.cli import output
-from cirron.cli.output import Look
+from cirron._core import TreeChunks
+from cirron.cli import output, pager
 from cirron.cli.traces import sessions as traces
-from cirron.cli.traces.tree import Columns, Tree
+from cirron.cli.traces.sessions import Session
 
 _EXAMPLES = """\b
 Examples:
@@ -36,24 +35,30 @@ Examples:
     metavar="<n>",
     default=1,
     show_default=True,
-    help="Show the N newest sessions.",
+    help="Show the N newest sessions, newest first.",
 )
 @click.option(
     "--name", metavar="<substr>", help="Keep spans with this in their name, and their ancestors."
 )
 @click.option("--session", "prefix", metavar="<id>", help="Show the session whose id begins so.")
 @click.option(
-    "--depth", type=click.IntRange(min=0), metavar="<n>", help="Collapse the tree below depth N."
+    "--depth",
+    type=click.IntRange(min=0),
+    metavar="<n>",
+    help="Collapse the tree below depth N; the root has depth 0.",
 )
 @click.option(
     "--min-wall",
     type=output.parse_duration,
     metavar="<dur>",
-    help="Hide spans shorter than this, such as 500us or 1.5s.",
+    help="Hide spans shorter than this: a number with ns, us, ms, s, m or h.",
 )
-@click.option("--overhead", is_flag=True, help="Show the profiler's own time in each span.")
+@click.option(
+    "--overhead", is_flag=True, help="Show the profiler's own time in each span, as a last mark."
+)
 @traces.spool_option
 @click.option("--no-color", is_flag=True, help="Print without colour.")
+@click.option("--no-pager", is_flag=True, help="Do not page what is longer than the screen.")
 @traces.json_option
 def view(
     last: int,
@@ -64,6 +69,7 @@ def view(
     overhead: bool,
     spool: Path,
     no_color: bool,
+    no_pager: bool,
     as_json: bool,
 ) -> None:
     """Show the scope tree of the newest session."""
@@ -72,130 +78,50 @@ def view(
     if not chosen and not as_json:
         output.write([traces.NO_TRACES])
         return
-    columns = Columns(found.table)
-    trees = (Tree(columns, session, overhead=overhead) for session in chosen)
-    shown = (tree for tree in trees if tree.keep(name, min_wall))
+    style = output.look(no_color=no_color)
+    trees = (
+        (
+            session,
+            found.table.render(
+                session.number,
+                name=None if name is None else name.encode(errors="surrogatepass"),
+                min_wall_ns=min_wall or 0.0,
+                depth=-1 if depth is None else depth,
+                overhead=overhead,
+                json=as_json,
+                color=style.color,
+                ascii=style.ascii,
+            ),
+        )
+        for session in chosen
+    )
+    shown = ((session, tree) for session, tree in trees if tree.named)
     if as_json:
-        output.write(_json_lines(found.directory, shown, depth))
+        pager.write_chunks(_document(found.directory, shown), paged=not no_pager)
         return
-    look = output.look(no_color=no_color)
     first = next(shown, None)
     if first is None:
         output.write([f'No spans with "{output.printable(name or "")}" in their name.'])
         return
-    output.write(_text_lines(chain([first], shown), depth, look))
+    pager.write_chunks(_text(chain([first], shown)), paged=not no_pager)
 
 
-def _text_lines(trees: Iterator[Tree], limit: int | None, look: Look) -> Iterator[str]:
-    separate = False
-    for tree in trees:
-        if separate:
-            yield ""
-        separate = True
-        for entering, row, depth, collapsed in tree.walk(limit):
-            if entering:
-                yield "  " * depth + _span_line(tree, row, depth, look)
-            # A collapsed span shows nothing of its inside, its marks included.
-            if entering and collapsed:
-                covered = output.duration(tree.covered_ns(row, collapsed))
-                spans = output.count(len(collapsed), "span")
-                indent = "  " * (depth + 1)
-                line = f"{look.ellipsis} {covered} ({spans}, collapsed)"
-                yield f"{indent}{look.dim}{line}{look.reset}"
-            elif not entering and not collapsed:
-                indent = "  " * (depth + 1)
-                for name, value, kind, _, _ in tree.marks(row):
-                    suffix = " (summary)" if kind == "summary" else ""
-                    line = f"ci.mark {output.printable(name)}={output.scalar(value)}{suffix}"
-                    yield f"{indent}{look.green}{line}{look.reset}"
+def _text(trees: Iterator[tuple[Session, TreeChunks]]) -> Iterator[str | bytes]:
+    separator = ""
+    for _, tree in trees:
+        yield separator
+        yield from tree
+        separator = "\n"
 
 
-def _span_line(tree: Tree, row: int, depth: int, look: Look) -> str:
-    start, end = tree.interval(row)
-    root = depth == 0
-    open_wall = "(live)" if root else "(open)"
-    wall = open_wall if end is None else output.duration(end - start)
-    if root:
-        attrs: dict[str, Any] = {"pid": tree.number("pid", row), "rank": tree.number("rank", row)}
-        attrs = {key: value for key, value in attrs.items() if value is not None}
-    else:
-        attrs = tree.attrs(row)
-    index = tree.number("index", row)
-    title = output.printable(tree.name(row)) + ("" if index is None else f"[{index}]")
-    line = f"{look.bold}{title}{look.reset} {look.dash} {look.cyan}{wall}{look.reset}"
-    for key, value in attrs.items():
-        if not isinstance(value, dict | list):
-            color = look.red if key == "error" else look.dim
-            line += f" {color}{output.printable(key)}={output.scalar(value)}{look.reset}"
-    return line
-
-
-def _json_lines(directory: Path, trees: Iterator[Tree], limit: int | None) -> Iterator[str]:
-    """One line opens a span, one closes it, so that the document can be of any depth."""
-    yield f'{{"dir": {json.dumps(str(directory))}, "sessions": ['
-    between_sessions = ""
-    for tree in trees:
-        yield f'{between_sessions}{_members(tree.session.as_json())}, "root":'
-        between_sessions = ","
-        between_spans = ""
-        for entering, row, _, collapsed in tree.walk(limit):
-            if entering:
-                yield f'{between_spans}{_members(_node(tree, row, collapsed))}, "children": ['
-                between_spans = ""
-            else:
-                yield "]}"
-                between_spans = ","
-        yield "}"
-    yield "]}"
-
-
-def _members(fields: dict[str, Any]) -> str:
-    """Returns a JSON object that is still open at its end."""
-    try:
-        text = json.dumps(fields, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_strict(fields))
-    return text[:-1]
-
-
-def _strict(value: Any) -> Any:
-    """Returns `value` with NaN and the infinities spelled as in the spool."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return output.scalar(value)
-    if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_strict(inner) for inner in value]
-    return value
-
-
-def _node(tree: Tree, row: int, collapsed: Sequence[int]) -> dict[str, Any]:
-    start, end = tree.interval(row)
-    node: dict[str, Any] = {
-        "id": tree.id(row),
-        "parent_id": tree.parent_id(row),
-        "name": tree.name(row),
-        "index": tree.number("index", row),
-        "start_ns": str(start),
-        "end_ns": _ns(end),
-        "duration_ns": _ns(None if end is None else end - start),
-        "cpu_ns": _ns(tree.number("cpu_ns", row)),
-        "gpu_ns": _ns(tree.number("gpu_ns", row)),
-        "memory_peak_bytes": tree.number("memory_peak_bytes", row),
-        "thread_id": tree.number("thread_id", row),
-        "pid": tree.number("pid", row),
-        "rank": tree.number("rank", row),
-        "attrs": tree.attrs(row),
-        "marks": [
-            {"name": name, "value": value, "kind": kind, "ts_ns": _ns(ts_ns), "attrs": attrs}
-            for name, value, kind, ts_ns, attrs in tree.marks(row)
-        ],
-    }
-    if collapsed:
-        covered = str(tree.covered_ns(row, collapsed))
-        node["collapsed"] = {"spans": len(collapsed), "duration_ns": covered}
-    return node
-
-
-def _ns(value: int | None) -> str | None:
-    return None if value is None else str(value)
+def _document(
+    directory: Path, trees: Iterator[tuple[Session, TreeChunks]]
+) -> Iterator[str | bytes]:
+    yield f'{{"dir": {json.dumps(str(directory))}, "sessions": [\n'
+    separator = ""
+    for session, tree in trees:
+        yield f'{separator}{json.dumps(session.as_json())[:-1]}, "root":\n'
+        yield from tree
+        yield "}\n"
+        separator = ","
+    yield "]}\n"
