@@ -18,10 +18,9 @@
 _Atomic bool cirron_disk_refused;
 
 int cirron_flusher_init(cirron_flusher *flusher, cirron_collector *collector) {
-    *flusher = (cirron_flusher){.collector = collector, .pid = getpid(), .wake = -1};
+    *flusher = (cirron_flusher){.collector = collector, .wake = -1};
     pthread_condattr_t attributes;
-    if (pthread_mutex_init(&flusher->mutex, NULL) != 0 ||
-        pthread_condattr_init(&attributes) != 0) {
+    if (pthread_mutex_init(&flusher->mutex, NULL) != 0 || pthread_condattr_init(&attributes) != 0) {
         return CIRRON_NO_MEMORY;
     }
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* fails for bad ids only */
@@ -182,6 +181,7 @@ static void *run(void *argument) {
         /* A new start may have called it back, or a flush come in during this cycle. */
         stopping = stopping && flusher->stopping && flusher->asked == ticket;
         flusher->running = !stopping;
+        atomic_store(&flusher->answers, !stopping);
         pthread_cond_broadcast(&flusher->changed);
         pthread_mutex_unlock(&flusher->mutex);
     }
@@ -228,6 +228,7 @@ int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_
     if (!flusher->running) {
         status = start_thread(flusher);
         flusher->running = status == CIRRON_OK;
+        atomic_store(&flusher->answers, flusher->running);
     }
     pthread_mutex_unlock(&flusher->mutex);
     wake(flusher);

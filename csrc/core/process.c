@@ -96,8 +96,7 @@ cirron_process *cirron_process_get(void) {
 
 cirron_recorder *cirron_recorder_attach(void) {
     cirron_process *process = cirron_process_get();
-    return process != NULL ? cirron_registry_attach(&process->registry, process->generation)
-                           : NULL;
+    return process != NULL ? cirron_registry_attach(&process->registry, process->generation) : NULL;
 }
 
 static cirron_span_record root_record(void) {
@@ -139,6 +138,7 @@ static int keep_settings(const cirron_session_config *config) {
     return CIRRON_OK;
 }
 
+/* Under the collector's mutex. */
 static void write_root(cirron_process *process, uint32_t flags, int64_t duration_ns) {
     cirron_collector *collector = &process->collector;
     cirron_span_record root = root_record();
@@ -160,7 +160,11 @@ static void free_documents(cirron_document *list) {
 int cirron_session_start(const cirron_session_config *config) {
     cirron_process *process = cirron_process_get();
     cirron_recorder *recorder = cirron_recorder_get();
-    if (process == NULL || recorder == NULL || keep_settings(config) != CIRRON_OK) {
+    if (process == NULL || recorder == NULL) {
+        return CIRRON_NO_MEMORY;
+    }
+    write_closed_root(); /* of a session whose stop ran out of time */
+    if (keep_settings(config) != CIRRON_OK) {
         return CIRRON_NO_MEMORY;
     }
     cirron_collector *collector = &process->collector;
@@ -176,8 +180,8 @@ int cirron_session_start(const cirron_session_config *config) {
         free_documents(cirron_collector_take(collector));
     }
     if (status == CIRRON_OK) {
-        status = cirron_flusher_start(&process->flusher, config->spool_dir,
-                                      config->spool_max_bytes, config->flush_interval_ns);
+        status = cirron_flusher_start(&process->flusher, config->spool_dir, config->spool_max_bytes,
+                                      config->flush_interval_ns);
     }
     if (status != CIRRON_OK) {
         return status;
@@ -194,7 +198,9 @@ int cirron_session_start(const cirron_session_config *config) {
                                 .rank = config->rank,
                                 .thread_id = recorder->thread_id};
     atomic_store(&process->root_overhead_ns, 0);
+    pthread_mutex_lock(&collector->mutex);
     write_root(process, CIRRON_SPAN_OPEN, 0);
+    pthread_mutex_unlock(&collector->mutex);
     atomic_store(&root_open, true);
     return CIRRON_OK;
 }
@@ -211,13 +217,16 @@ void cirron_session_close_root(void) {
     }
 }
 
-/* After a drain: the root's end follows what was recorded in the session. */
+/* After a drain: the root's end follows what was recorded in the session. The mutex keeps
+ * the next session from starting in the middle of it. */
 static void write_closed_root(void) {
-    int64_t closed_ns = atomic_exchange(&root_closed_ns, 0);
     cirron_process *process = atomic_load(&current);
+    pthread_mutex_lock(&process->collector.mutex);
+    int64_t closed_ns = atomic_exchange(&root_closed_ns, 0);
     if (closed_ns != 0 && process->generation == cirron_current_session.generation) {
         write_root(process, 0, closed_ns - cirron_current_session.started_monotonic_ns);
     }
+    pthread_mutex_unlock(&process->collector.mutex);
 }
 
 bool cirron_session_end(int64_t timeout_ns) {

@@ -191,8 +191,7 @@ static uint32_t free_bytes(const cirron_queue *queue, const cirron_chunk *chunk,
 void *cirron_queue_reserve(cirron_queue *queue, uint32_t payload_len, char **payload,
                            uint32_t *offset) {
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
-    uint64_t bytes =
-        atomic_load_explicit(&queue->head_bytes, memory_order_relaxed) + payload_len;
+    uint64_t bytes = atomic_load_explicit(&queue->head_bytes, memory_order_relaxed) + payload_len;
     if (__builtin_expect(is_over(queue, head - queue->tail_seen, bytes - queue->bytes_seen), 0)) {
         make_room(queue, head, bytes);
     }

@@ -59,14 +59,14 @@ static inline cirron_recorder *cirron_recorder_get(void) {
 
 /* Room for a record with its payload (see record_queue.h); NULL: counted as dropped. */
 static inline cirron_span_record *cirron_recorder_reserve_span(cirron_recorder *recorder,
-                                                               uint32_t payload_len,
-                                                               char **payload, uint32_t *offset) {
+                                                               uint32_t payload_len, char **payload,
+                                                               uint32_t *offset) {
     return cirron_queue_reserve(&recorder->spans, payload_len, payload, offset);
 }
 
 static inline cirron_mark_record *cirron_recorder_reserve_mark(cirron_recorder *recorder,
-                                                               uint32_t payload_len,
-                                                               char **payload, uint32_t *offset) {
+                                                               uint32_t payload_len, char **payload,
+                                                               uint32_t *offset) {
     return cirron_queue_reserve(&recorder->marks, payload_len, payload, offset);
 }
 

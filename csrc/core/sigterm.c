@@ -21,7 +21,7 @@ static bool has_patience;
 static void on_sigterm(int number) {
     int error = errno;
     cirron_process *process = atomic_exchange(&caught_by, NULL);
-    if (process == NULL || process->pid != getpid()) {
+    if (process == NULL || process->pid != getpid() || !atomic_load(&process->flusher.answers)) {
         struct sigaction action = {.sa_handler = SIG_DFL};
         sigset_t only;
         sigemptyset(&only);

@@ -19,8 +19,8 @@ enum { TOO_LONG = 1 };
 static int encode_value(cirron_buffer *out, PyObject *value, int level);
 
 PyObject *cirron_numpy_item(PyObject *value) {
-    PyObject *modules = PyImport_GetModuleDict();                       /* Borrowed */
-    PyObject *numpy = PyDict_GetItemString(modules, "numpy");           /* Borrowed */
+    PyObject *modules = PyImport_GetModuleDict();             /* Borrowed */
+    PyObject *numpy = PyDict_GetItemString(modules, "numpy"); /* Borrowed */
     PyObject *generic = numpy != NULL ? PyObject_GetAttrString(numpy, "generic") : NULL;
     PyObject *item = NULL;
     if (generic != NULL && PyObject_IsInstance(value, generic) == 1) {

@@ -50,8 +50,10 @@ static void forget_evictions(void) {
 
 static int fill_config(PyObject *args, PyObject *kwargs, cirron_session_config *config,
                        PyObject **dir, PyObject **attrs) {
-    static char *names[] = {"spool_dir", "spool_max_bytes", "flush_interval",
-                            "trace_buffer_max_spans", "cpu_time", "rank", "attrs", NULL};
+    static char *names[] = {"spool_dir",      "spool_max_bytes",
+                            "flush_interval", "trace_buffer_max_spans",
+                            "cpu_time",       "rank",
+                            "attrs",          NULL};
     PyObject *spool_dir; /* Borrowed */
     unsigned long long max_bytes;
     double interval;
@@ -114,10 +116,8 @@ static PyObject *close_session(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
     update_root_overhead();
-    Py_BEGIN_ALLOW_THREADS
-    cirron_session_close_root();
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS cirron_session_close_root();
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *end_session(PyObject *module, PyObject *timeout) {
@@ -128,10 +128,8 @@ static PyObject *end_session(PyObject *module, PyObject *timeout) {
     }
     bool done;
     update_root_overhead();
-    Py_BEGIN_ALLOW_THREADS
-    done = cirron_session_end(to_ns(seconds));
-    Py_END_ALLOW_THREADS
-    cirron_warn_of_disk();
+    Py_BEGIN_ALLOW_THREADS done = cirron_session_end(to_ns(seconds));
+    Py_END_ALLOW_THREADS cirron_warn_of_disk();
     return PyBool_FromLong(done);
 }
 
@@ -178,8 +176,7 @@ static PyObject *flush(PyObject *module, PyObject *timeout) {
     bool done = false;
     update_root_overhead();
     if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        done = cirron_flusher_flush(&process->flusher, to_ns(seconds));
+        Py_BEGIN_ALLOW_THREADS done = cirron_flusher_flush(&process->flusher, to_ns(seconds));
         Py_END_ALLOW_THREADS
     }
     cirron_warn_of_disk();
@@ -202,29 +199,22 @@ static PyObject *get_counters(PyObject *module, PyObject *ignored) {
     cirron_counters now = {0};
     cirron_counters since = {0};
     if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        cirron_process_count(process, &now);
-        Py_END_ALLOW_THREADS
-        if (process->generation == generation_at_start) {
+        Py_BEGIN_ALLOW_THREADS cirron_process_count(process, &now);
+        Py_END_ALLOW_THREADS if (process->generation == generation_at_start) {
             since = at_start; /* a child counts from its birth */
         }
     }
-    return Py_BuildValue(
-        "{sK sK sK sK sK sK sK sI si sK sL sK si sI}",
-        "span_count", now.spans - since.spans,
-        "mark_count", now.marks - since.marks,
-        "scope_drop_count", now.spans_dropped - since.spans_dropped,
-        "mark_drop_count", now.marks_dropped - since.marks_dropped,
-        "spool_drop_count", now.files_dropped - since.files_dropped,
-        "spool_dropped_records", now.records_dropped - since.records_dropped,
-        "spool_bytes", now.spool_bytes,
-        "spool_pending", now.pending,
-        "spool_errno", now.disk_errno,
-        "flush_latency_ns", now.latency_ns,
-        "overhead_ns", (long long)session_overhead(),
-        "trace_evicted_count", now.evicted - since.evicted,
-        "flusher_running", (int)now.flusher_running,
-        "scope_depth", current_depth());
+    return Py_BuildValue("{sK sK sK sK sK sK sK sI si sK sL sK si sI}", "span_count",
+                         now.spans - since.spans, "mark_count", now.marks - since.marks,
+                         "scope_drop_count", now.spans_dropped - since.spans_dropped,
+                         "mark_drop_count", now.marks_dropped - since.marks_dropped,
+                         "spool_drop_count", now.files_dropped - since.files_dropped,
+                         "spool_dropped_records", now.records_dropped - since.records_dropped,
+                         "spool_bytes", now.spool_bytes, "spool_pending", now.pending,
+                         "spool_errno", now.disk_errno, "flush_latency_ns", now.latency_ns,
+                         "overhead_ns", (long long)session_overhead(), "trace_evicted_count",
+                         now.evicted - since.evicted, "flusher_running", (int)now.flusher_running,
+                         "scope_depth", current_depth());
 }
 
 static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {

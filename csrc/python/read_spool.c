@@ -10,9 +10,7 @@
 #include "python/table.h"
 
 /* Files between two looks at the signals: some 30 ms of work. */
-enum {
-    FILES_AT_ONCE = 32
-};
+enum { FILES_AT_ONCE = 32 };
 
 /* What became of one file. */
 typedef struct outcome {

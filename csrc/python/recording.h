@@ -10,7 +10,7 @@
 
 typedef struct cirron_recording {
     bool enabled;
-    bool measuring; /* records are filled in and not published */
+    bool measuring;  /* records are filled in and not published */
     uint64_t scopes; /* closed, ever */
     uint64_t marks;
     int64_t scope_cost_ns; /* one open and close */

@@ -24,17 +24,16 @@ enum scope_state {
 };
 
 typedef struct Scope {
-    PyObject_HEAD
-    PyObject *name;      /* Owned */
-    PyObject *attrs;     /* Owned, or NULL: none yet */
-    PyObject *big_index; /* Owned, or NULL: an index outside int64 */
-    cirron_frame *frame; /* Owned, or NULL: never recorded */
+    PyObject_HEAD PyObject *name; /* Owned */
+    PyObject *attrs;              /* Owned, or NULL: none yet */
+    PyObject *big_index;          /* Owned, or NULL: an index outside int64 */
+    cirron_frame *frame;          /* Owned, or NULL: never recorded */
     cirron_id parent_id;
     int64_t index;
     int64_t opened_ns; /* monotonic */
-    int64_t start_ns; /* 0: not opened, or disabled then */
-    int64_t end_ns;   /* 0: not closed */
-    int64_t cpu_ns;   /* of the thread, when it was opened */
+    int64_t start_ns;  /* 0: not opened, or disabled then */
+    int64_t end_ns;    /* 0: not closed */
+    int64_t cpu_ns;    /* of the thread, when it was opened */
     uint64_t thread_id;
     uint8_t state;
     bool has_parent;
@@ -290,8 +289,8 @@ PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored) {
  * be had. */
 static PyObject *describe_error(PyObject *type, PyObject *value) {
     PyObject *name = PyObject_GetAttrString(type, "__name__");
-    PyObject *message = name != NULL && value != NULL && value != Py_None ? PyObject_Str(value)
-                                                                          : NULL;
+    PyObject *message =
+        name != NULL && value != NULL && value != Py_None ? PyObject_Str(value) : NULL;
     PyErr_Clear();
     PyObject *text = NULL;
     if (message != NULL && PyUnicode_GetLength(message) > 0) {

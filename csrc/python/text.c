@@ -118,8 +118,7 @@ void cirron_log_warning(const char *message) {
     PyObject *logging = PyImport_ImportModule("logging");
     PyObject *logger =
         logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "cirron") : NULL;
-    PyObject *result =
-        logger != NULL ? PyObject_CallMethod(logger, "warning", "s", message) : NULL;
+    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "warning", "s", message) : NULL;
     Py_XDECREF(result);
     Py_XDECREF(logger);
     Py_XDECREF(logging);

@@ -331,3 +331,16 @@ def test_ten_thousand_short_threads_leave_memory_flat():
     assert ci.health()["span_count"] == 12000
     """)
     assert int(result.stdout) < 8 * 1024  # the trace buffer itself grows by 10,000 spans
+
+
+def test_sigterm_after_the_session_kills_at_once():
+    process = start("""
+ci.profile()
+ci.shutdown()
+print("ready", flush=True)
+time.sleep(60)
+""")
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=1.5)  # the patience with a stuck disk is two seconds
+    assert process.returncode == -signal.SIGTERM
