@@ -72,16 +72,19 @@ clean: ## Remove what was built
 build/tools: pyproject.toml
 	@mkdir -p build
 	@sh .ci/system-packages
+	@echo "Setting up $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install 'pip>=25.1'
 	@$(PIP) install --group build
 	@touch $@
 
 build/installed: build/tools $(SOURCES)
+	@echo "Building cirron and installing it with pandas and scikit-learn ..."
 	@$(PIP) install --no-build-isolation '.[pandas,sklearn]'
 	@touch $@
 
 build/installed-test: build/installed pyproject.toml
+	@echo "Installing what the tests need ..."
 	@$(PIP) install --group test
 	@touch $@
 
