@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/sigterm.h"
 
 cirron_session cirron_current_session = {.cpu_time = true};
 
@@ -71,7 +72,7 @@ static void continue_session(cirron_process *process) {
     process->collector.encodes = settings.spool_dir != NULL;
     (void)cirron_flusher_start(&process->flusher, settings.spool_dir, settings.spool_max_bytes,
                                settings.flush_interval_ns);
-    cirron_sigterm_continue(process);
+    cirron_sigterm_continue(&process->flusher);
 }
 
 static cirron_process *rebuild(void) {

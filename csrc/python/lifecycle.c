@@ -3,8 +3,9 @@
  */
 #include "python/lifecycle.h"
 
-#include "core/clock.h"
+#include "core/sigterm.h"
 #include "python/attrs.h"
+#include "python/calibration.h"
 #include "python/frame.h"
 #include "python/recording.h"
 #include "python/text.h"
@@ -97,7 +98,7 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     config.attrs = encoded.text.data != NULL ? encoded.text.data : "";
     config.attrs_len = encoded.text.len;
     if (cirron_the_recording.scope_cost_ns == 0) {
-        (void)cirron_measure_costs(); /* without them overhead reads 0 */
+        (void)cirron_calibrate(); /* without them overhead reads 0 */
     }
     remember_counts();
     int status = cirron_session_start(&config);
@@ -220,7 +221,8 @@ static PyObject *get_counters(PyObject *module, PyObject *ignored) {
 static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
-    return PyBool_FromLong(cirron_sigterm_catch());
+    cirron_process *process = cirron_process_get();
+    return PyBool_FromLong(process != NULL && cirron_sigterm_catch(&process->flusher));
 }
 
 PyMethodDef cirron_lifecycle_methods[] = {

@@ -31,7 +31,4 @@ void cirron_count_lost_mark(void);
 /* The disk began to refuse: says so once, from a thread of Python's. */
 void cirron_warn_of_disk(void);
 
-/* Finds the costs of a scope and a mark on this machine: the best of a few short runs. */
-int cirron_measure_costs(void);
-
 #endif
