@@ -15,8 +15,8 @@
 #include "core/types.h"
 
 typedef struct cirron_frame {
-    PyObject_HEAD struct cirron_frame
-        *parent; /* Owned: nearest ancestor not known to be closed, or NULL */
+    PyObject_HEAD
+    struct cirron_frame *parent; /* Owned: nearest ancestor not known to be closed, or NULL */
     cirron_id id;
     uint32_t generation; /* of the process that opened it */
     uint32_t session;
