@@ -11,7 +11,8 @@
 typedef struct cirron_flusher {
     cirron_collector *collector;
     cirron_spool_writer *writer; /* owned; the thread's alone while it runs */
-    int wake;                    /* eventfd */
+    _Atomic uint32_t wakes;      /* a futex: no file, which a daemon that closes all would hit */
+    uint32_t wakes_seen;         /* the thread's alone */
     _Atomic int signal;          /* a signal to die by after the next cycle, or 0 */
     _Atomic bool kicked;         /* a wake is on its way */
     _Atomic bool answers;        /* the thread runs: for signal handlers */

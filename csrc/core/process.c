@@ -189,6 +189,7 @@ int cirron_session_start(const cirron_session_config *config) {
     }
     cirron_session *session = &cirron_current_session;
     int64_t now = cirron_monotonic_ns();
+    pthread_mutex_lock(&collector->mutex); /* under which others read the session */
     *session = (cirron_session){.id = cirron_id_next(&recorder->ids),
                                 .number = session->number + 1,
                                 .generation = process->generation,
@@ -199,7 +200,6 @@ int cirron_session_start(const cirron_session_config *config) {
                                 .rank = config->rank,
                                 .thread_id = recorder->thread_id};
     atomic_store(&process->root_overhead_ns, 0);
-    pthread_mutex_lock(&collector->mutex);
     write_root(process, CIRRON_SPAN_OPEN, 0);
     pthread_mutex_unlock(&collector->mutex);
     atomic_store(&root_open, true);
@@ -209,6 +209,10 @@ int cirron_session_start(const cirron_session_config *config) {
 const char *cirron_session_attrs(size_t *len) {
     *len = settings.attrs_len;
     return settings.attrs != NULL ? settings.attrs : "";
+}
+
+const char *cirron_session_spool_dir(void) {
+    return settings.spool_dir;
 }
 
 void cirron_session_close_root(void) {

@@ -77,6 +77,9 @@ int cirron_session_start(const cirron_session_config *config);
 /* The root span's attributes, borrowed until the next start; "" for none. */
 const char *cirron_session_attrs(size_t *len);
 
+/* Its spool directory, borrowed until the next start; NULL for none. */
+const char *cirron_session_spool_dir(void);
+
 /* Ends the root span; its record follows with the next drain. Nothing when this process
  * did not open it or it is closed. Later records still belong to the session until
  * cirron_session_end. */

@@ -18,11 +18,13 @@ static pid_t caught_in;                   /* the process that it flushes */
 static timer_t patience;
 static bool has_patience;
 
-/* Async-signal-safe: loads, sigaction, raise, timer_settime, write. */
+/* Async-signal-safe: loads, sigaction, raise, timer_settime, futex. */
 static void on_sigterm(int number) {
     int error = errno;
-    cirron_flusher *flusher = atomic_exchange(&caught_by, NULL);
-    if (flusher == NULL || caught_in != getpid() || !atomic_load(&flusher->answers)) {
+    /* A child of vfork shares this memory: it must not take what its parent needs. */
+    bool is_child = caught_in != getpid();
+    cirron_flusher *flusher = is_child ? NULL : atomic_exchange(&caught_by, NULL);
+    if (flusher == NULL || !atomic_load(&flusher->answers)) {
         struct sigaction action = {.sa_handler = SIG_DFL};
         sigset_t only;
         sigemptyset(&only);

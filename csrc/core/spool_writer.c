@@ -107,15 +107,19 @@ static int make_directories(const char *path) {
         return CIRRON_NO_MEMORY;
     }
     strcpy(copy, path);
-    for (char *slash = strchr(copy + strspn(copy, "/"), '/'); slash != NULL;
-         slash = strchr(slash + 1, '/')) {
+    int error = 0; /* the first that is not EEXIST: the rest only follows from it */
+    char *at = copy + strspn(copy, "/");
+    for (char *slash = strchr(at, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        (void)mkdir(copy, 0755); /* whatever is wrong, the last one tells */
+        if (mkdir(copy, 0755) != 0 && errno != EEXIST && error == 0) {
+            error = errno;
+        }
         *slash = '/';
     }
-    int failed = mkdir(copy, 0755) != 0 && errno != EEXIST;
+    bool made = mkdir(copy, 0755) == 0 || errno == EEXIST;
     cirron_free(copy);
-    return failed ? CIRRON_IO : CIRRON_OK;
+    errno = made || error == 0 ? errno : error;
+    return made ? CIRRON_OK : CIRRON_IO;
 }
 
 static bool is_batch_name(const char *name) {

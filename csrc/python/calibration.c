@@ -45,6 +45,7 @@ int cirron_calibrate(void) {
     int64_t best_scope = INT64_MAX;
     int64_t best_mark = INT64_MAX;
     int failed = name == NULL || value == NULL;
+    int was_enabled = PyGC_Disable(); /* no finaliser, so no other thread in between */
     recording->enabled = true;
     recording->measuring = true;
     for (int round = 0; round < ROUNDS && !failed; round++) {
@@ -59,6 +60,9 @@ int cirron_calibrate(void) {
     Py_XDECREF(name);
     Py_XDECREF(value);
     *recording = before;
+    if (was_enabled) {
+        PyGC_Enable();
+    }
     if (!failed) {
         recording->scope_cost_ns = best_scope / COUNT;
         recording->mark_cost_ns = best_mark / COUNT;

@@ -138,7 +138,7 @@ static void warn_of_depth(cirron_recorder *recorder) {
 }
 
 static bool is_too_deep(cirron_frame *parent, cirron_recorder *recorder) {
-    if (parent == NULL || parent->depth < CIRRON_MAX_DEPTH) {
+    if (parent == NULL || parent->depth < CIRRON_MAX_DEPTH || cirron_the_recording.measuring) {
         return false;
     }
     parent->depth = cirron_frame_depth(parent); /* some ancestors may have closed since */
@@ -187,7 +187,9 @@ PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored) {
     Scope *scope = (Scope *)self;
     Py_INCREF(self);
     if (__builtin_expect(!cirron_the_recording.enabled, 0)) {
-        scope->state = SCOPE_UNRECORDED;
+        if (scope->state == SCOPE_NEW) { /* an open one must still close its frame */
+            scope->state = SCOPE_UNRECORDED;
+        }
         return self;
     }
     if (scope->state != SCOPE_NEW) {
@@ -220,11 +222,11 @@ PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored) {
 
 /* "TypeName: message", at most 256 bytes; NULL without an exception set when that can't
  * be had. */
-static PyObject *describe_error(PyObject *type, PyObject *value) {
-    PyObject *name = PyObject_GetAttrString(type, "__name__");
+static PyObject *describe_error(PyTypeObject *type, PyObject *value) {
+    PyObject *name = PyType_GetName(type); /* __name__ may be anything */
     PyObject *message =
         name != NULL && value != NULL && value != Py_None ? PyObject_Str(value) : NULL;
-    PyErr_Clear();
+    cirron_drop_exception();
     PyObject *text = NULL;
     if (message != NULL && PyUnicode_GetLength(message) > 0) {
         PyObject *start = PyUnicode_Substring(message, 0, CIRRON_MAX_VALUE_BYTES);
@@ -257,7 +259,10 @@ static void note_error(Scope *scope, PyObject *const *args, Py_ssize_t nargs) {
     if (PyErr_GivenExceptionMatches(type, PyExc_GeneratorExit)) {
         return; /* a loop that was left early */
     }
-    PyObject *error = PyType_Check(type) ? describe_error(type, nargs > 1 ? args[1] : NULL) : NULL;
+    PyObject *error = NULL;
+    if (PyType_Check(type)) {
+        error = describe_error((PyTypeObject *)type, nargs > 1 ? args[1] : NULL);
+    }
     PyObject *key = error != NULL ? PyUnicode_FromString("error") : NULL;
     if (key != NULL) {
         (void)set_attr(scope, key, error); /* no memory: the span stays without it */
@@ -334,6 +339,7 @@ static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs
     scope->end_ns = scope->start_ns + duration;
     if (__builtin_expect(nargs > 0 && args[0] != Py_None, 0)) {
         note_error(scope, args, nargs);
+        recorder = cirron_recorder_get(); /* an exception's str may have forked */
     }
     cirron_frame_close(scope->frame);
     cirron_the_recording.scopes++;
