@@ -269,8 +269,10 @@ void cirron_process_count(cirron_process *process, cirron_counters *counters) {
     };
     cirron_recorder *recorder = atomic_load(&process->registry.first);
     for (; recorder != NULL; recorder = recorder->next) {
-        counters->spans += atomic_load(&recorder->spans.head);
-        counters->marks += atomic_load(&recorder->marks.head);
+        counters->spans +=
+            atomic_load(&recorder->spans.head) + atomic_load(&recorder->spans.refused);
+        counters->marks +=
+            atomic_load(&recorder->marks.head) + atomic_load(&recorder->marks.refused);
         counters->spans_dropped += atomic_load(&recorder->spans.dropped);
         counters->marks_dropped += atomic_load(&recorder->marks.dropped);
     }

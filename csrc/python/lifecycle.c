@@ -1,4 +1,5 @@
-/* Every wait here is bounded and without the interpreter's lock. Counts are reported
+/* Waits for the disk are bounded and without the interpreter's lock; starting a session
+ * holds it, at most while somebody reads the trace. Counts are reported
  * since the session's start: what core counts, less what stood then.
  */
 #include "python/lifecycle.h"
