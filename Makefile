@@ -10,7 +10,7 @@ C_FILES := $(shell find csrc tests/native tests/fuzz -name '*.[ch]' -o -name '*.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-native lint bench bench-cli bench-peers sanitize wheel docs format clean
 
-help: ## Print this list
+help:
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^## / {printf "\n%s\n", substr($$0, 4)} \
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,13 +39,13 @@ sanitize: build/tools ## Run the C tests under ASan, UBSan and TSan
 	  $(BIN)/ctest --test-dir build/sanitize-$$set --output-on-failure || exit 1; \
 	done
 
-lint: build/installed-lint build/native/CMakeCache.txt ## Check style and types, warnings as errors
+lint: build/installed-lint build/lint/CMakeCache.txt ## Check style and types, warnings as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cirron
-	$(BIN)/python -m mypy.stubtest cirron._core --mypy-config-file pyproject.toml
-	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
-	@$(BIN)/cmake --build build/native --parallel
+	cd build && venv/bin/stubtest cirron._core
+	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	@$(BIN)/cmake --build build/lint --parallel
 
 bench: build/installed-test ## Measure against a floor in the same run
 	$(BIN)/python benchmarks
@@ -78,16 +78,19 @@ clean: ## Remove what was built
 build/tools: pyproject.toml
 	@mkdir -p build
 	@sh .ci/system-packages
+	@echo "Setting up $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install 'pip>=25.1'
 	@$(PIP) install --group build
 	@touch $@
 
 build/installed: build/tools $(SOURCES)
+	@echo "Building cirron and installing it with pandas and scikit-learn ..."
 	@$(PIP) install --no-build-isolation '.[pandas,sklearn]'
 	@touch $@
 
 build/installed-test: build/installed pyproject.toml
+	@echo "Installing what the tests need ..."
 	@$(PIP) install --group test
 	@touch $@
 
@@ -97,5 +100,11 @@ build/installed-lint: build/installed-test
 
 build/native/CMakeCache.txt: build/tools CMakeLists.txt
 	@$(BIN)/cmake -S . -B build/native -G Ninja -DCIRRON_EXTENSION=OFF -DCIRRON_NATIVE_TESTS=ON \
-	  -DCIRRON_WERROR=ON -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/native.log
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/native.log
+	@touch $@
+
+build/lint/CMakeCache.txt: build/tools CMakeLists.txt
+	@$(BIN)/cmake -S . -B build/lint -G Ninja -DCIRRON_NATIVE_TESTS=ON -DCIRRON_WERROR=ON \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/lint.log
 	@touch $@

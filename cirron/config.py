@@ -23,7 +23,8 @@ SNAPSHOTS = ("stats", "sampled", "full", "none")
 OUTPUTS = ("spool", "log", "stdout", "none")
 
 _CONFIG_FILE = "~/.cirron/config.toml"
-_LONGEST_FLUSH_INTERVAL = 86_400.0
+_SHORTEST_FLUSH_INTERVAL = 0.001
+_LONGEST_FLUSH_INTERVAL = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,18 +156,28 @@ def _flag_from_text(text: str) -> bool:
     raise ValueError(f"must be 1 or 0, true or false, yes or no, on or off, not {text!r}")
 
 
+def _number_from_text(kind: type[int] | type[float]) -> Callable[[str], int | float | str]:
+    def convert(text: str) -> int | float | str:
+        try:
+            return kind(text)
+        except ValueError:
+            return text  # the check says what is wanted
+
+    return convert
+
+
 def _names_from_text(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
 
 
 _FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "sample_rate": float,
-    "flush_interval": float,
+    "sample_rate": _number_from_text(float),
+    "flush_interval": _number_from_text(float),
     "enabled": _flag_from_text,
     "output": _names_from_text,
     "frameworks": _names_from_text,
-    "trace_buffer_max_spans": int,
-    "spool_max_bytes": int,
+    "trace_buffer_max_spans": _number_from_text(int),
+    "spool_max_bytes": _number_from_text(int),
     "cpu_time": _flag_from_text,
 }
 
@@ -202,9 +213,9 @@ def _check_sample_rate(name: str, value: object) -> float:
 
 
 def _check_flush_interval(name: str, value: object) -> float:
-    wanted = f"a number of seconds above 0 and up to {_LONGEST_FLUSH_INTERVAL:.0f}"
+    wanted = f"seconds from {_SHORTEST_FLUSH_INTERVAL} to {_LONGEST_FLUSH_INTERVAL}"
     number = _check_number(name, value, wanted)
-    if not 0 < number <= _LONGEST_FLUSH_INTERVAL:
+    if not _SHORTEST_FLUSH_INTERVAL <= number <= _LONGEST_FLUSH_INTERVAL:
         raise _wrong(name, wanted, value)
     return number
 
@@ -230,7 +241,7 @@ def _check_names(name: str, value: object, known: tuple[str, ...]) -> tuple[str,
     wanted = f"one or a list of {', '.join(known)}"
     if isinstance(value, str):
         value = [value]
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
         raise _wrong(name, wanted, value)
     names = list(value)
     for each in names:

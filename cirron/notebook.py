@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-EMPTY = "No spans yet: ci.trace() shows the scopes that have closed."
+EMPTY = "No spans to show: a scope appears in ci.trace() once it has closed."
 MOST_SPANS = 2_000  # that a notebook is given; the rest is counted
 _DEEPEST = 48  # browsers stop nesting; what lies deeper is shown at this level
 _OPEN_LEVELS = 2

@@ -17,7 +17,10 @@ def directory(path: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
     Args:
         path: a spool directory, or a `.cirron` directory that contains `spool`.
     """
-    absolute = Path(os.path.abspath(path))
+    try:
+        absolute = Path(os.path.abspath(path))
+    except OSError:  # the working directory is gone
+        absolute = Path(path)
     inner = absolute / "spool"
     return inner if absolute.name == ".cirron" and inner.is_dir() else absolute
 

@@ -41,11 +41,16 @@ def trace(
 
     Raises:
         ValueError: the format is unknown or `last` is negative.
+        TypeError: `name` is no str or `last` no integer.
         CirronDependencyError: pandas is needed and not installed.
     """
     if format not in _FORMATS:
-        raise ValueError(f"format must be one of {', '.join(_FORMATS)}, not {format!r}")
+        raise ValueError(f"format must be one of {', '.join(_FORMATS)}, not {format!r:.80}")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a str or None, not {type(name)}")
     if last is not None:
+        if not hasattr(last, "__index__"):
+            raise TypeError(f"last must be an int or None, not {type(last)}")
         last = operator.index(last)
         if last < 0:
             raise ValueError(f"last must not be negative, it is {last}")

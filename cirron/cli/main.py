@@ -1,5 +1,6 @@
 """The program `cirron`: its group of commands and its exit status."""
 
+import io
 import sys
 from typing import NoReturn
 
@@ -27,6 +28,8 @@ def main() -> NoReturn:
     The status is 0 when done, 1 when something was not found or failed, 2 for wrong
     usage, 130 when interrupted.
     """
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = io.StringIO()
     try:
         status = cirron.main(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:

@@ -155,9 +155,7 @@ void cirron_collector_seal(cirron_collector *collector) {
 
 void cirron_collector_add_span(cirron_collector *collector, const cirron_span_record *span,
                                const char *payload) {
-    pthread_mutex_lock(&collector->mutex);
     add_span(collector, span, payload);
-    pthread_mutex_unlock(&collector->mutex);
 }
 
 cirron_document *cirron_collector_take(cirron_collector *collector) {

@@ -26,11 +26,11 @@ typedef struct cirron_document {
 typedef struct cirron_collector {
     pthread_mutex_t mutex;
     cirron_registry *registry;
-    cirron_intern *names; /* owned */
-    cirron_store *store;  /* owned */
-    cirron_batch *batch;  /* owned */
-    cirron_id_stream ids; /* of marks and batches */
-    bool encodes;         /* false: nothing is meant for the disk */
+    cirron_intern *names;    /* owned */
+    cirron_store *store;     /* owned */
+    cirron_batch *batch;     /* owned */
+    cirron_id_stream ids;    /* of marks and batches */
+    bool encodes;            /* false: nothing is meant for the disk */
     cirron_document *outbox; /* oldest first */
     cirron_document **outbox_end;
     size_t outbox_bytes;
@@ -39,8 +39,7 @@ typedef struct cirron_collector {
     _Atomic uint64_t records_dropped;
 } cirron_collector;
 
-int cirron_collector_init(cirron_collector *collector, cirron_registry *registry,
-                          size_t max_spans);
+int cirron_collector_init(cirron_collector *collector, cirron_registry *registry, size_t max_spans);
 
 /* One pass over the threads takes at most this many spans (and marks) of each, so that
  * the outbox can be written in between; this many passes take all that was there. */
@@ -55,7 +54,7 @@ bool cirron_collector_drain(cirron_collector *collector);
 /* Ends the batch in the making, so that it can be written. Takes the mutex. */
 void cirron_collector_seal(cirron_collector *collector);
 
-/* Adds a span that no thread recorded (the session's root). Takes the mutex. */
+/* Adds a span that no thread recorded (the session's root). The caller holds the mutex. */
 void cirron_collector_add_span(cirron_collector *collector, const cirron_span_record *span,
                                const char *payload);
 

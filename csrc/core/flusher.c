@@ -5,11 +5,11 @@
 #include "core/flusher.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -18,25 +18,21 @@
 _Atomic bool cirron_disk_refused;
 
 int cirron_flusher_init(cirron_flusher *flusher, cirron_collector *collector) {
-    *flusher = (cirron_flusher){.collector = collector, .pid = getpid(), .wake = -1};
+    *flusher = (cirron_flusher){.collector = collector};
     pthread_condattr_t attributes;
-    if (pthread_mutex_init(&flusher->mutex, NULL) != 0 ||
-        pthread_condattr_init(&attributes) != 0) {
+    if (pthread_mutex_init(&flusher->mutex, NULL) != 0 || pthread_condattr_init(&attributes) != 0) {
         return CIRRON_NO_MEMORY;
     }
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* fails for bad ids only */
     int failed = pthread_cond_init(&flusher->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     flusher->writer = cirron_spool_writer_new();
-    flusher->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return failed == 0 && flusher->writer != NULL && flusher->wake >= 0 ? CIRRON_OK
-                                                                        : CIRRON_NO_MEMORY;
+    return failed == 0 && flusher->writer != NULL ? CIRRON_OK : CIRRON_NO_MEMORY;
 }
 
-static void wake(const cirron_flusher *flusher) {
-    uint64_t one = 1;
-    ssize_t written = write(flusher->wake, &one, sizeof one);
-    (void)written; /* a full counter wakes as well */
+static void wake(cirron_flusher *flusher) {
+    atomic_fetch_add(&flusher->wakes, 1);
+    (void)syscall(SYS_futex, &flusher->wakes, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 void cirron_flusher_kick(cirron_flusher *flusher) {
@@ -127,19 +123,16 @@ static void run_cycle(cirron_flusher *flusher, bool seal) {
 }
 
 static void wait_for_work(cirron_flusher *flusher, int64_t next_tick) {
-    for (;;) {
+    while (atomic_load(&flusher->wakes) == flusher->wakes_seen) {
         int64_t left = next_tick - cirron_monotonic_ns();
         if (left <= 0) {
             return;
         }
-        struct pollfd event = {.fd = flusher->wake, .events = POLLIN};
-        int64_t milliseconds = left / 1000000 + 1;
-        int ready = poll(&event, 1, milliseconds > 60000 ? 60000 : (int)milliseconds);
-        uint64_t count;
-        if (ready > 0 && read(flusher->wake, &count, sizeof count) > 0) {
-            return;
-        }
+        struct timespec timeout = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+        (void)syscall(SYS_futex, &flusher->wakes, FUTEX_WAIT_PRIVATE, flusher->wakes_seen, &timeout,
+                      NULL, 0);
     }
+    flusher->wakes_seen = atomic_load(&flusher->wakes);
 }
 
 static void die_by(int signal_number) {
@@ -182,6 +175,7 @@ static void *run(void *argument) {
         /* A new start may have called it back, or a flush come in during this cycle. */
         stopping = stopping && flusher->stopping && flusher->asked == ticket;
         flusher->running = !stopping;
+        atomic_store(&flusher->answers, !stopping);
         pthread_cond_broadcast(&flusher->changed);
         pthread_mutex_unlock(&flusher->mutex);
     }
@@ -228,6 +222,7 @@ int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_
     if (!flusher->running) {
         status = start_thread(flusher);
         flusher->running = status == CIRRON_OK;
+        atomic_store(&flusher->answers, flusher->running);
     }
     pthread_mutex_unlock(&flusher->mutex);
     wake(flusher);

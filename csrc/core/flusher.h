@@ -11,10 +11,11 @@
 typedef struct cirron_flusher {
     cirron_collector *collector;
     cirron_spool_writer *writer; /* owned; the thread's alone while it runs */
-    int wake;                    /* eventfd */
-    int64_t pid;                 /* of the process that it serves */
+    _Atomic uint32_t wakes;      /* a futex: no file, which a daemon that closes all would hit */
+    uint32_t wakes_seen;         /* the thread's alone */
     _Atomic int signal;          /* a signal to die by after the next cycle, or 0 */
     _Atomic bool kicked;         /* a wake is on its way */
+    _Atomic bool answers;        /* the thread runs: for signal handlers */
     void (*before_death)(void);  /* a signal is about to end the process */
     void (*drained)(void);       /* the threads' records are taken; may add to the collector */
 
@@ -30,13 +31,13 @@ typedef struct cirron_flusher {
     pthread_cond_t changed;
     bool running;
     bool stopping;
-    uint64_t asked;        /* number of the last flush that was asked for */
-    uint64_t done;         /* and of the last that is done */
-    uint64_t cycles;       /* drains so far */
+    uint64_t asked;  /* number of the last flush that was asked for */
+    uint64_t done;   /* and of the last that is done */
+    uint64_t cycles; /* drains so far */
     int64_t interval_ns;
-    char *spool_dir;       /* owned; NULL: nothing goes to the disk */
+    char *spool_dir; /* owned; NULL: nothing goes to the disk */
     uint64_t spool_max_bytes;
-    bool reopen;           /* the two above are new */
+    bool reopen; /* the two above are new */
 } cirron_flusher;
 
 /* The disk began to refuse and nobody was told yet: set by the thread, cleared by who

@@ -25,8 +25,7 @@ int cirron_generation_init(void) {
         return CIRRON_OK;
     }
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    void *memory =
-        mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         return CIRRON_NO_MEMORY;
     }

@@ -37,13 +37,7 @@ namespace {
 
 // A mark's value before its type is known: the field that tells may come later.
 struct scalar {
-    enum {
-        absent,
-        integer,
-        real,
-        boolean,
-        string
-    } kind;
+    enum { absent, integer, real, boolean, string } kind;
     cirron_text text; // as it stands in the file
     int64_t as_int;
     double as_float;
@@ -211,15 +205,7 @@ struct snapshot_draft : cirron_table_snapshot {
     uint32_t present;
 };
 
-enum class form {
-    ignored,
-    id,
-    text,
-    object,
-    json,
-    number,
-    value
-};
+enum class form { ignored, id, text, object, json, number, value };
 
 // A field of a record and the member of the row that it fills.
 template <typename Row> struct field {

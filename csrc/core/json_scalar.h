@@ -9,9 +9,7 @@
 #include "core/types.h"
 
 /* How many bytes behind a string's quote or a number must be readable. */
-enum {
-    CIRRON_JSON_TEXT_PADDING = 32
-};
+enum { CIRRON_JSON_TEXT_PADDING = 32 };
 
 /* Unescapes, in place, a string that opens before `text` and is known to be closed; its
  * length goes to *len. Lone surrogates become U+FFFD. False: an escape that is none. */

@@ -24,7 +24,7 @@ enum cirron_mark_queue {
 typedef struct cirron_mark_node {
     cirron_mark_record mark;
     cirron_id id;
-    char *payload; /* owned, or NULL when empty */
+    char *payload;          /* owned, or NULL when empty */
     uint32_t before, after; /* in the span's list */
     uint32_t older, newer;  /* in the queue; `newer` links free nodes */
     uint32_t queue;

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/sigterm.h"
 
 cirron_session cirron_current_session = {.cpu_time = true};
 
@@ -71,7 +72,7 @@ static void continue_session(cirron_process *process) {
     process->collector.encodes = settings.spool_dir != NULL;
     (void)cirron_flusher_start(&process->flusher, settings.spool_dir, settings.spool_max_bytes,
                                settings.flush_interval_ns);
-    cirron_sigterm_continue(process);
+    cirron_sigterm_continue(&process->flusher);
 }
 
 static cirron_process *rebuild(void) {
@@ -96,8 +97,7 @@ cirron_process *cirron_process_get(void) {
 
 cirron_recorder *cirron_recorder_attach(void) {
     cirron_process *process = cirron_process_get();
-    return process != NULL ? cirron_registry_attach(&process->registry, process->generation)
-                           : NULL;
+    return process != NULL ? cirron_registry_attach(&process->registry, process->generation) : NULL;
 }
 
 static cirron_span_record root_record(void) {
@@ -139,6 +139,7 @@ static int keep_settings(const cirron_session_config *config) {
     return CIRRON_OK;
 }
 
+/* Under the collector's mutex. */
 static void write_root(cirron_process *process, uint32_t flags, int64_t duration_ns) {
     cirron_collector *collector = &process->collector;
     cirron_span_record root = root_record();
@@ -160,7 +161,11 @@ static void free_documents(cirron_document *list) {
 int cirron_session_start(const cirron_session_config *config) {
     cirron_process *process = cirron_process_get();
     cirron_recorder *recorder = cirron_recorder_get();
-    if (process == NULL || recorder == NULL || keep_settings(config) != CIRRON_OK) {
+    if (process == NULL || recorder == NULL) {
+        return CIRRON_NO_MEMORY;
+    }
+    write_closed_root(); /* of a session whose stop ran out of time */
+    if (keep_settings(config) != CIRRON_OK) {
         return CIRRON_NO_MEMORY;
     }
     cirron_collector *collector = &process->collector;
@@ -176,14 +181,15 @@ int cirron_session_start(const cirron_session_config *config) {
         free_documents(cirron_collector_take(collector));
     }
     if (status == CIRRON_OK) {
-        status = cirron_flusher_start(&process->flusher, config->spool_dir,
-                                      config->spool_max_bytes, config->flush_interval_ns);
+        status = cirron_flusher_start(&process->flusher, config->spool_dir, config->spool_max_bytes,
+                                      config->flush_interval_ns);
     }
     if (status != CIRRON_OK) {
         return status;
     }
     cirron_session *session = &cirron_current_session;
     int64_t now = cirron_monotonic_ns();
+    pthread_mutex_lock(&collector->mutex); /* under which others read the session */
     *session = (cirron_session){.id = cirron_id_next(&recorder->ids),
                                 .number = session->number + 1,
                                 .generation = process->generation,
@@ -195,6 +201,7 @@ int cirron_session_start(const cirron_session_config *config) {
                                 .thread_id = recorder->thread_id};
     atomic_store(&process->root_overhead_ns, 0);
     write_root(process, CIRRON_SPAN_OPEN, 0);
+    pthread_mutex_unlock(&collector->mutex);
     atomic_store(&root_open, true);
     return CIRRON_OK;
 }
@@ -204,6 +211,10 @@ const char *cirron_session_attrs(size_t *len) {
     return settings.attrs != NULL ? settings.attrs : "";
 }
 
+const char *cirron_session_spool_dir(void) {
+    return settings.spool_dir;
+}
+
 void cirron_session_close_root(void) {
     if (cirron_current_session.generation == cirron_generation() &&
         atomic_exchange(&root_open, false)) {
@@ -211,13 +222,16 @@ void cirron_session_close_root(void) {
     }
 }
 
-/* After a drain: the root's end follows what was recorded in the session. */
+/* After a drain: the root's end follows what was recorded in the session. The mutex keeps
+ * the next session from starting in the middle of it. */
 static void write_closed_root(void) {
-    int64_t closed_ns = atomic_exchange(&root_closed_ns, 0);
     cirron_process *process = atomic_load(&current);
+    pthread_mutex_lock(&process->collector.mutex);
+    int64_t closed_ns = atomic_exchange(&root_closed_ns, 0);
     if (closed_ns != 0 && process->generation == cirron_current_session.generation) {
         write_root(process, 0, closed_ns - cirron_current_session.started_monotonic_ns);
     }
+    pthread_mutex_unlock(&process->collector.mutex);
 }
 
 bool cirron_session_end(int64_t timeout_ns) {
@@ -255,8 +269,10 @@ void cirron_process_count(cirron_process *process, cirron_counters *counters) {
     };
     cirron_recorder *recorder = atomic_load(&process->registry.first);
     for (; recorder != NULL; recorder = recorder->next) {
-        counters->spans += atomic_load(&recorder->spans.head);
-        counters->marks += atomic_load(&recorder->marks.head);
+        counters->spans +=
+            atomic_load(&recorder->spans.head) + atomic_load(&recorder->spans.refused);
+        counters->marks +=
+            atomic_load(&recorder->marks.head) + atomic_load(&recorder->marks.refused);
         counters->spans_dropped += atomic_load(&recorder->spans.dropped);
         counters->marks_dropped += atomic_load(&recorder->marks.dropped);
     }

@@ -11,6 +11,7 @@
 #define CIRRON_CORE_PROCESS_H
 
 #include "core/flusher.h"
+#include "core/recorder.h"
 
 /* What the recording path looks at; written by one thread at a time, read with the GIL
  * or by the thread that ends the process. Survives a fork as it is. */
@@ -57,11 +58,27 @@ int cirron_process_init(void);
 /* NULL when there is no memory for the state. */
 cirron_process *cirron_process_get(void);
 
+/* Builds what is missing: the process's state after a fork, the thread's recorder. */
+cirron_recorder *cirron_recorder_attach(void);
+
+/* The calling thread's recorder; NULL when there is no memory for one. A look at
+ * thread-local memory and at the generation word. */
+static inline cirron_recorder *cirron_recorder_get(void) {
+    cirron_recorder *recorder = cirron_this_recorder;
+    if (__builtin_expect(recorder != NULL && recorder->generation == cirron_generation(), 1)) {
+        return recorder;
+    }
+    return cirron_recorder_attach();
+}
+
 /* Opens the root span. CIRRON_OK, or CIRRON_NO_MEMORY and nothing was started. */
 int cirron_session_start(const cirron_session_config *config);
 
 /* The root span's attributes, borrowed until the next start; "" for none. */
 const char *cirron_session_attrs(size_t *len);
+
+/* Its spool directory, borrowed until the next start; NULL for none. */
+const char *cirron_session_spool_dir(void);
 
 /* Ends the root span; its record follows with the next drain. Nothing when this process
  * did not open it or it is closed. Later records still belong to the session until
@@ -90,11 +107,5 @@ typedef struct cirron_counters {
 } cirron_counters;
 
 void cirron_process_count(cirron_process *process, cirron_counters *counters);
-
-/* SIGTERM: flush, then die by it. False when its disposition is not the default. */
-bool cirron_sigterm_catch(void);
-
-/* In a child: what the parent caught, the child's flusher answers. */
-void cirron_sigterm_continue(cirron_process *process);
 
 #endif

@@ -7,7 +7,7 @@
 #include "core/memory.h"
 
 static _Atomic uint64_t queues_bytes;
-static _Atomic uint32_t queues_filled;
+static _Atomic uint32_t queues_filled; /* bytes */
 
 uint64_t cirron_queues_bytes(void) {
     return atomic_load_explicit(&queues_bytes, memory_order_relaxed);
@@ -23,9 +23,10 @@ void cirron_queues_settled(void) {
     atomic_store_explicit(&queues_filled, 0, memory_order_relaxed);
 }
 
-static void count_filled(void) {
-    uint32_t filled = atomic_fetch_add_explicit(&queues_filled, 1, memory_order_relaxed) + 1;
-    if (filled >= CIRRON_PILED_UP_CHUNKS && pile_up != NULL) {
+static void count_filled(uint32_t bytes) {
+    uint32_t filled =
+        atomic_fetch_add_explicit(&queues_filled, bytes, memory_order_relaxed) + bytes;
+    if (filled >= CIRRON_PILED_UP_BYTES && pile_up != NULL) {
         pile_up();
     }
 }
@@ -67,11 +68,12 @@ int cirron_queue_init(cirron_queue *queue, uint32_t record_size, cirron_payload_
     *queue = (cirron_queue){.limit = limit,
                             .limit_bytes = limit_bytes,
                             .record_size = record_size,
+                            .chunk_bytes = CIRRON_SMALLEST_CHUNK_BYTES,
                             .payload_size = payload_size};
     if (pthread_mutex_init(&queue->mutex, NULL) != 0) {
         return CIRRON_NO_MEMORY;
     }
-    queue->first = queue->last = new_chunk(CIRRON_FIRST_CHUNK_BYTES, 0);
+    queue->first = queue->last = new_chunk(CIRRON_SMALLEST_CHUNK_BYTES, 0);
     if (queue->first == NULL) {
         pthread_mutex_destroy(&queue->mutex);
         return CIRRON_NO_MEMORY;
@@ -99,7 +101,7 @@ static void remove_first(cirron_queue *queue) {
     queue->first = chunk->next;
     if (chunk->pinned) {
         chunk->orphaned = true;
-    } else if (queue->spare == NULL && chunk->size == CIRRON_CHUNK_BYTES) {
+    } else if (queue->spare == NULL) {
         queue->spare = chunk;
     } else {
         free_chunk(chunk);
@@ -133,7 +135,7 @@ static void make_room(cirron_queue *queue, uint64_t head, uint64_t bytes) {
 }
 
 /* No memory for a chunk: the oldest records go, and their chunk is used again. */
-static cirron_chunk *steal_oldest(cirron_queue *queue, uint64_t head) {
+static cirron_chunk *steal_oldest(cirron_queue *queue, uint64_t head, uint32_t need) {
     cirron_chunk *stolen = NULL;
     uint64_t dropped = 0;
     pthread_mutex_lock(&queue->mutex);
@@ -143,7 +145,7 @@ static cirron_chunk *steal_oldest(cirron_queue *queue, uint64_t head) {
             queue->tail_bytes += queue->payload_size(record_at(queue, oldest, queue->tail));
         }
         queue->first = oldest->next;
-        if (oldest->size == CIRRON_CHUNK_BYTES) {
+        if (oldest->size >= need) {
             stolen = oldest;
         } else {
             free_chunk(oldest);
@@ -157,20 +159,47 @@ static cirron_chunk *steal_oldest(cirron_queue *queue, uint64_t head) {
     return stolen;
 }
 
-static cirron_chunk *append_chunk(cirron_queue *queue, uint64_t head) {
-    cirron_chunk *chunk = queue->spare;
-    if (chunk != NULL) {
-        queue->spare = NULL;
-        reset_chunk(chunk, head);
-    } else {
-        chunk = new_chunk(CIRRON_CHUNK_BYTES, head);
+/* Twice the size while older chunks wait, half of it when everything was claimed. */
+static uint32_t choose_size(cirron_queue *queue, uint64_t head, uint32_t need) {
+    uint32_t size = queue->chunk_bytes;
+    pthread_mutex_lock(&queue->mutex);
+    if (queue->first != queue->last) {
+        size = size * 2 < CIRRON_LARGEST_CHUNK_BYTES ? size * 2 : CIRRON_LARGEST_CHUNK_BYTES;
+    } else if (queue->tail == head && size > CIRRON_SMALLEST_CHUNK_BYTES) {
+        size /= 2;
+    }
+    pthread_mutex_unlock(&queue->mutex);
+    queue->chunk_bytes = size;
+    return size >= need ? size : CIRRON_LARGEST_CHUNK_BYTES;
+}
+
+static cirron_chunk *take_spare(cirron_queue *queue, uint64_t head, uint32_t size) {
+    cirron_chunk *spare = queue->spare;
+    queue->spare = NULL;
+    if (spare != NULL && spare->size < size) {
+        free_chunk(spare);
+        spare = NULL;
+    }
+    if (spare != NULL) {
+        reset_chunk(spare, head);
+    }
+    return spare;
+}
+
+/* `need`: bytes of the chunk that the next record takes, the header included. */
+static cirron_chunk *append_chunk(cirron_queue *queue, uint64_t head, uint32_t need) {
+    uint32_t size = choose_size(queue, head, need);
+    cirron_chunk *chunk = take_spare(queue, head, size);
+    if (chunk == NULL) {
+        chunk = new_chunk(size, head);
     }
     if (chunk == NULL) {
-        chunk = steal_oldest(queue, head);
+        chunk = steal_oldest(queue, head, need);
     }
     if (chunk == NULL) {
         return NULL;
     }
+    uint32_t filled = queue->last->size;
     pthread_mutex_lock(&queue->mutex);
     queue->last->end = head;
     queue->last->next = chunk;
@@ -179,7 +208,7 @@ static cirron_chunk *append_chunk(cirron_queue *queue, uint64_t head) {
     }
     pthread_mutex_unlock(&queue->mutex);
     queue->last = chunk;
-    count_filled();
+    count_filled(filled);
     return chunk;
 }
 
@@ -191,15 +220,16 @@ static uint32_t free_bytes(const cirron_queue *queue, const cirron_chunk *chunk,
 void *cirron_queue_reserve(cirron_queue *queue, uint32_t payload_len, char **payload,
                            uint32_t *offset) {
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
-    uint64_t bytes =
-        atomic_load_explicit(&queue->head_bytes, memory_order_relaxed) + payload_len;
+    uint64_t bytes = atomic_load_explicit(&queue->head_bytes, memory_order_relaxed) + payload_len;
     if (__builtin_expect(is_over(queue, head - queue->tail_seen, bytes - queue->bytes_seen), 0)) {
         make_room(queue, head, bytes);
     }
     cirron_chunk *chunk = queue->last;
-    if (__builtin_expect(free_bytes(queue, chunk, head) < queue->record_size + payload_len, 0)) {
-        chunk = append_chunk(queue, head);
+    uint32_t need = queue->record_size + payload_len;
+    if (__builtin_expect(free_bytes(queue, chunk, head) < need, 0)) {
+        chunk = append_chunk(queue, head, (uint32_t)sizeof *chunk + need);
         if (chunk == NULL) {
+            atomic_fetch_add_explicit(&queue->refused, 1, memory_order_relaxed);
             atomic_fetch_add_explicit(&queue->dropped, 1, memory_order_relaxed);
             return NULL;
         }

@@ -31,8 +31,8 @@ typedef struct cirron_chunk {
 } cirron_chunk;
 
 enum {
-    CIRRON_FIRST_CHUNK_BYTES = 8 * 1024,
-    CIRRON_CHUNK_BYTES = 128 * 1024, /* holds any record with its payload */
+    CIRRON_SMALLEST_CHUNK_BYTES = 8 * 1024,
+    CIRRON_LARGEST_CHUNK_BYTES = 128 * 1024, /* holds any record with its payload */
 };
 
 /* How many payload bytes a record has. */
@@ -41,18 +41,21 @@ typedef uint32_t (*cirron_payload_size)(const void *record);
 typedef struct cirron_queue {
     /* Owner. */
     cirron_chunk *last;
-    cirron_chunk *spare;  /* a dropped chunk of full size, to be used again; or NULL */
+    cirron_chunk *spare;  /* a dropped chunk, to be used again; or NULL */
     uint64_t tail_seen;   /* tail and */
     uint64_t bytes_seen;  /* tail_bytes as of the last look */
     uint64_t limit;       /* unclaimed records */
     uint64_t limit_bytes; /* unclaimed payload bytes */
     uint32_t record_size;
+    uint32_t chunk_bytes; /* of the next chunk: grows with the backlog, so that a thousand
+                             threads that record little take little */
     cirron_payload_size payload_size;
 
     /* Published by the owner; bytes first, then head. */
     _Atomic uint64_t head;
     _Atomic uint64_t head_bytes;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t refused; /* of the dropped: never had a number, for want of memory */
 
     /* Under the mutex. */
     pthread_mutex_t mutex;
@@ -106,9 +109,9 @@ void cirron_claim_release(cirron_claim *claim);
 enum { CIRRON_QUEUES_MAX_BYTES = 256 * 1024 * 1024 };
 uint64_t cirron_queues_bytes(void);
 
-/* `notify` is called by a producer when CIRRON_PILED_UP_CHUNKS chunks were filled since
- * the last cirron_queues_settled(): a hint that it is time to drain. */
-enum { CIRRON_PILED_UP_CHUNKS = 8 }; /* 1 MiB */
+/* `notify` is called by a producer when this much was filled since the last
+ * cirron_queues_settled(): a hint that it is time to drain. */
+enum { CIRRON_PILED_UP_BYTES = 1024 * 1024 };
 void cirron_queues_on_pile_up(void (*notify)(void));
 void cirron_queues_settled(void);
 

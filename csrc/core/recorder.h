@@ -1,7 +1,6 @@
 /* What a thread records with: its queues of spans and marks, its ids, its CPU clock.
  *
- * cirron_recorder_get() belongs to the calling thread and costs a look at thread-local
- * memory and at the generation word. A recorder outlives its thread: the next new
+ * A recorder belongs to one thread (process.h finds it) and outlives it: the next new
  * thread takes it over with what still waits in it, so memory follows the number of
  * threads that live at once. Recorders of before a fork are never touched again.
  */
@@ -45,28 +44,16 @@ cirron_recorder *cirron_registry_attach(cirron_registry *registry, uint32_t gene
 
 extern _Thread_local cirron_recorder *cirron_this_recorder;
 
-/* Builds what is missing: the process's state after a fork, the thread's recorder. */
-cirron_recorder *cirron_recorder_attach(void);
-
-/* The calling thread's recorder; NULL when there is no memory for one. */
-static inline cirron_recorder *cirron_recorder_get(void) {
-    cirron_recorder *recorder = cirron_this_recorder;
-    if (__builtin_expect(recorder != NULL && recorder->generation == cirron_generation(), 1)) {
-        return recorder;
-    }
-    return cirron_recorder_attach();
-}
-
 /* Room for a record with its payload (see record_queue.h); NULL: counted as dropped. */
 static inline cirron_span_record *cirron_recorder_reserve_span(cirron_recorder *recorder,
-                                                               uint32_t payload_len,
-                                                               char **payload, uint32_t *offset) {
+                                                               uint32_t payload_len, char **payload,
+                                                               uint32_t *offset) {
     return cirron_queue_reserve(&recorder->spans, payload_len, payload, offset);
 }
 
 static inline cirron_mark_record *cirron_recorder_reserve_mark(cirron_recorder *recorder,
-                                                               uint32_t payload_len,
-                                                               char **payload, uint32_t *offset) {
+                                                               uint32_t payload_len, char **payload,
+                                                               uint32_t *offset) {
     return cirron_queue_reserve(&recorder->marks, payload_len, payload, offset);
 }
 

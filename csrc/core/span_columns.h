@@ -17,9 +17,7 @@
 
 typedef uint64_t cirron_text_ref;
 
-enum {
-    CIRRON_TABLE_MAX_ROWS = INT32_MAX
-};
+enum { CIRRON_TABLE_MAX_ROWS = INT32_MAX };
 
 typedef struct cirron_mark_row {
     cirron_id id;
@@ -102,9 +100,7 @@ struct cirron_table {
 };
 
 /* The columns that come with the rows, for code that treats all of them alike. */
-enum {
-    CIRRON_SPAN_ARRAYS = CIRRON_COLUMN_STORED + 6
-};
+enum { CIRRON_SPAN_ARRAYS = CIRRON_COLUMN_STORED + 6 };
 
 typedef struct cirron_span_array {
     void **data;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/id.h"
@@ -19,6 +20,7 @@
 enum {
     NAME_LEN = 20 + 1 + 32 + 5, /* <created_ns>-<batch_id>.json */
     CAP_PERCENT_KEPT = 90,      /* so that the directory is not listed for each write */
+    STALE_SECONDS = 3600,
 };
 
 /* A batch that waits for the disk. */
@@ -105,14 +107,19 @@ static int make_directories(const char *path) {
         return CIRRON_NO_MEMORY;
     }
     strcpy(copy, path);
-    for (char *slash = strchr(copy + strspn(copy, "/"), '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    int error = 0; /* the first that is not EEXIST: the rest only follows from it */
+    char *at = copy + strspn(copy, "/");
+    for (char *slash = strchr(at, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        (void)mkdir(copy, 0755); /* whatever is wrong, the last one tells */
+        if (mkdir(copy, 0755) != 0 && errno != EEXIST && error == 0) {
+            error = errno;
+        }
         *slash = '/';
     }
-    int failed = mkdir(copy, 0755) != 0 && errno != EEXIST;
+    bool made = mkdir(copy, 0755) == 0 || errno == EEXIST;
     cirron_free(copy);
-    return failed ? CIRRON_IO : CIRRON_OK;
+    errno = made || error == 0 ? errno : error;
+    return made ? CIRRON_OK : CIRRON_IO;
 }
 
 static bool is_batch_name(const char *name) {
@@ -153,7 +160,18 @@ static int add_listed(listing *list, const char *name, uint64_t size) {
     return CIRRON_OK;
 }
 
-/* On failure `list` is empty. */
+/* Half a batch that a killed process left behind; an hour is longer than any write. */
+static bool is_stale(const char *name, const struct stat *info) {
+    char batch[NAME_LEN + 1];
+    if (strlen(name) != NAME_LEN + 4 || strcmp(name + NAME_LEN, ".tmp") != 0) {
+        return false;
+    }
+    memcpy(batch, name, NAME_LEN);
+    batch[NAME_LEN] = '\0';
+    return is_batch_name(batch) && time(NULL) - info->st_mtime > STALE_SECONDS;
+}
+
+/* Lists the batches and removes what is stale. On failure `list` is empty. */
 static int list_directory(const char *path, listing *list) {
     *list = (listing){0};
     DIR *dir = opendir(path);
@@ -164,10 +182,14 @@ static int list_directory(const char *path, listing *list) {
     const struct dirent *entry;
     while (status == CIRRON_OK && (entry = readdir(dir)) != NULL) {
         struct stat info;
-        if (is_batch_name(entry->d_name) &&
-            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(info.st_mode)) {
+        if (fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(info.st_mode)) {
+            continue;
+        }
+        if (is_batch_name(entry->d_name)) {
             status = add_listed(list, entry->d_name, (uint64_t)info.st_size);
+        } else if (is_stale(entry->d_name, &info)) {
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* next time, then */
         }
     }
     closedir(dir);

@@ -7,9 +7,7 @@
 #include <stdlib.h>
 
 /* How far ahead slots of the index are fetched. */
-enum {
-    PREFETCH_ROWS = 12
-};
+enum { PREFETCH_ROWS = 12 };
 
 /* Two rows with one id; `second` comes later. */
 typedef struct clash {

@@ -19,8 +19,8 @@ enum { TOO_LONG = 1 };
 static int encode_value(cirron_buffer *out, PyObject *value, int level);
 
 PyObject *cirron_numpy_item(PyObject *value) {
-    PyObject *modules = PyImport_GetModuleDict();                       /* Borrowed */
-    PyObject *numpy = PyDict_GetItemString(modules, "numpy");           /* Borrowed */
+    PyObject *modules = PyImport_GetModuleDict();             /* Borrowed */
+    PyObject *numpy = PyDict_GetItemString(modules, "numpy"); /* Borrowed */
     PyObject *generic = numpy != NULL ? PyObject_GetAttrString(numpy, "generic") : NULL;
     PyObject *item = NULL;
     if (generic != NULL && PyObject_IsInstance(value, generic) == 1) {
@@ -31,7 +31,7 @@ PyObject *cirron_numpy_item(PyObject *value) {
         }
     }
     Py_XDECREF(generic);
-    PyErr_Clear();
+    cirron_drop_exception();
     return item;
 }
 
@@ -41,16 +41,8 @@ bool cirron_is_numpy_integer(PyObject *value) {
     PyObject *integer = numpy != NULL ? PyObject_GetAttrString(numpy, "integer") : NULL;
     bool is = integer != NULL && PyObject_IsInstance(value, integer) == 1;
     Py_XDECREF(integer);
-    PyErr_Clear();
+    cirron_drop_exception();
     return is;
-}
-
-/* An exception of the user's code ends here; Ctrl-C comes again at the next bytecode. */
-static void drop_exception(void) {
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        PyErr_SetInterrupt();
-    }
-    PyErr_Clear();
 }
 
 static int encode_string(cirron_buffer *out, PyObject *string) {
@@ -70,8 +62,8 @@ static int encode_string(cirron_buffer *out, PyObject *string) {
 static int encode_as_text(cirron_buffer *out, PyObject *value) {
     PyObject *text = PyObject_Str(value);
     if (text == NULL) {
-        drop_exception();
-        PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(value), "__name__");
+        cirron_drop_exception();
+        PyObject *name = PyType_GetName(Py_TYPE(value)); /* __name__ may be anything */
         if (name != NULL) {
             text = PyUnicode_FromFormat("<unserialisable %U>", name);
             Py_DECREF(name);
@@ -94,7 +86,7 @@ static int encode_int(cirron_buffer *out, PyObject *value) {
     }
     PyObject *plain = PyNumber_Long(value); /* a subclass may have a str of its own */
     if (plain == NULL) {
-        drop_exception();
+        cirron_drop_exception();
         return CIRRON_NO_MEMORY;
     }
     int status = encode_as_text(out, plain);
@@ -118,7 +110,7 @@ static int encode_key(cirron_buffer *out, PyObject *key) {
 static int encode_sequence(cirron_buffer *out, PyObject *value, int level) {
     PyObject *items = PySequence_Tuple(value);
     if (items == NULL) {
-        drop_exception();
+        cirron_drop_exception();
         return encode_as_text(out, value);
     }
     int status = append(out, "[");
@@ -136,7 +128,7 @@ static int encode_sequence(cirron_buffer *out, PyObject *value, int level) {
 static int encode_dict(cirron_buffer *out, PyObject *value, int level) {
     PyObject *copy = PyDict_Copy(value);
     if (copy == NULL) {
-        drop_exception();
+        cirron_drop_exception();
         return CIRRON_NO_MEMORY;
     }
     int status = append(out, "{");

@@ -5,7 +5,8 @@
 #include "python/column.h"
 
 typedef struct column {
-    PyObject_HEAD PyObject *owner; /* Owned */
+    PyObject_HEAD
+    PyObject *owner; /* Owned */
     const void *data;
     const char *format;
     Py_ssize_t count;

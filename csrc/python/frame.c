@@ -10,11 +10,11 @@
 
 typedef PyObject *(*fast_function)(PyObject *, PyObject *const *, Py_ssize_t);
 
-static PyTypeObject *frame_type;   /* Owned */
-static PyObject *variable;         /* Owned */
-static PyObject *bound_get;        /* Owned */
-static PyObject *bound_set;        /* Owned */
-static fast_function direct_get;   /* NULL: call the object */
+static PyTypeObject *frame_type; /* Owned */
+static PyObject *variable;       /* Owned */
+static PyObject *bound_get;      /* Owned */
+static PyObject *bound_set;      /* Owned */
+static fast_function direct_get; /* NULL: call the object */
 static PyCFunction direct_set;
 
 enum { KEPT_FRAMES = 256 };
@@ -48,8 +48,7 @@ static PyType_Spec frame_spec = {
 int cirron_frame_init(PyObject *module) {
     frame_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &frame_spec, NULL);
     PyObject *contextvars = PyImport_ImportModule("_contextvars");
-    PyObject *type =
-        contextvars != NULL ? PyObject_GetAttrString(contextvars, "ContextVar") : NULL;
+    PyObject *type = contextvars != NULL ? PyObject_GetAttrString(contextvars, "ContextVar") : NULL;
     PyObject *args = Py_BuildValue("(s)", "cirron.scope");
     PyObject *kwargs = Py_BuildValue("{s:O}", "default", Py_None);
     if (frame_type != NULL && type != NULL && args != NULL && kwargs != NULL) {
@@ -127,10 +126,9 @@ cirron_frame *cirron_frame_new(cirron_frame *parent) {
 
 int cirron_frame_push(cirron_frame *frame) {
     int was_enabled = PyGC_Disable();
-    PyObject *token =
-        direct_set != NULL
-            ? direct_set(variable, (PyObject *)frame)
-            : PyObject_CallFunctionObjArgs(bound_set, (PyObject *)frame, NULL);
+    PyObject *token = direct_set != NULL
+                          ? direct_set(variable, (PyObject *)frame)
+                          : PyObject_CallFunctionObjArgs(bound_set, (PyObject *)frame, NULL);
     if (was_enabled) {
         PyGC_Enable();
     }

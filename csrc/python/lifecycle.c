@@ -1,10 +1,12 @@
-/* Every wait here is bounded and without the interpreter's lock. Counts are reported
+/* Waits for the disk are bounded and without the interpreter's lock; starting a session
+ * holds it, at most while somebody reads the trace. Counts are reported
  * since the session's start: what core counts, less what stood then.
  */
 #include "python/lifecycle.h"
 
-#include "core/clock.h"
+#include "core/sigterm.h"
 #include "python/attrs.h"
+#include "python/calibration.h"
 #include "python/frame.h"
 #include "python/recording.h"
 #include "python/text.h"
@@ -50,8 +52,10 @@ static void forget_evictions(void) {
 
 static int fill_config(PyObject *args, PyObject *kwargs, cirron_session_config *config,
                        PyObject **dir, PyObject **attrs) {
-    static char *names[] = {"spool_dir", "spool_max_bytes", "flush_interval",
-                            "trace_buffer_max_spans", "cpu_time", "rank", "attrs", NULL};
+    static char *names[] = {"spool_dir",      "spool_max_bytes",
+                            "flush_interval", "trace_buffer_max_spans",
+                            "cpu_time",       "rank",
+                            "attrs",          NULL};
     PyObject *spool_dir; /* Borrowed */
     unsigned long long max_bytes;
     double interval;
@@ -95,7 +99,7 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     config.attrs = encoded.text.data != NULL ? encoded.text.data : "";
     config.attrs_len = encoded.text.len;
     if (cirron_the_recording.scope_cost_ns == 0) {
-        (void)cirron_measure_costs(); /* without them overhead reads 0 */
+        (void)cirron_calibrate(); /* without them overhead reads 0 */
     }
     remember_counts();
     int status = cirron_session_start(&config);
@@ -114,10 +118,8 @@ static PyObject *close_session(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
     update_root_overhead();
-    Py_BEGIN_ALLOW_THREADS
-    cirron_session_close_root();
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS cirron_session_close_root();
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *end_session(PyObject *module, PyObject *timeout) {
@@ -128,10 +130,8 @@ static PyObject *end_session(PyObject *module, PyObject *timeout) {
     }
     bool done;
     update_root_overhead();
-    Py_BEGIN_ALLOW_THREADS
-    done = cirron_session_end(to_ns(seconds));
-    Py_END_ALLOW_THREADS
-    cirron_warn_of_disk();
+    Py_BEGIN_ALLOW_THREADS done = cirron_session_end(to_ns(seconds));
+    Py_END_ALLOW_THREADS cirron_warn_of_disk();
     return PyBool_FromLong(done);
 }
 
@@ -178,8 +178,7 @@ static PyObject *flush(PyObject *module, PyObject *timeout) {
     bool done = false;
     update_root_overhead();
     if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        done = cirron_flusher_flush(&process->flusher, to_ns(seconds));
+        Py_BEGIN_ALLOW_THREADS done = cirron_flusher_flush(&process->flusher, to_ns(seconds));
         Py_END_ALLOW_THREADS
     }
     cirron_warn_of_disk();
@@ -202,35 +201,29 @@ static PyObject *get_counters(PyObject *module, PyObject *ignored) {
     cirron_counters now = {0};
     cirron_counters since = {0};
     if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        cirron_process_count(process, &now);
-        Py_END_ALLOW_THREADS
-        if (process->generation == generation_at_start) {
+        Py_BEGIN_ALLOW_THREADS cirron_process_count(process, &now);
+        Py_END_ALLOW_THREADS if (process->generation == generation_at_start) {
             since = at_start; /* a child counts from its birth */
         }
     }
-    return Py_BuildValue(
-        "{sK sK sK sK sK sK sK sI si sK sL sK si sI}",
-        "span_count", now.spans - since.spans,
-        "mark_count", now.marks - since.marks,
-        "scope_drop_count", now.spans_dropped - since.spans_dropped,
-        "mark_drop_count", now.marks_dropped - since.marks_dropped,
-        "spool_drop_count", now.files_dropped - since.files_dropped,
-        "spool_dropped_records", now.records_dropped - since.records_dropped,
-        "spool_bytes", now.spool_bytes,
-        "spool_pending", now.pending,
-        "spool_errno", now.disk_errno,
-        "flush_latency_ns", now.latency_ns,
-        "overhead_ns", (long long)session_overhead(),
-        "trace_evicted_count", now.evicted - since.evicted,
-        "flusher_running", (int)now.flusher_running,
-        "scope_depth", current_depth());
+    return Py_BuildValue("{sK sK sK sK sK sK sK sI si sK sL sK si sI}", "span_count",
+                         now.spans - since.spans, "mark_count", now.marks - since.marks,
+                         "scope_drop_count", now.spans_dropped - since.spans_dropped,
+                         "mark_drop_count", now.marks_dropped - since.marks_dropped,
+                         "spool_drop_count", now.files_dropped - since.files_dropped,
+                         "spool_dropped_records", now.records_dropped - since.records_dropped,
+                         "spool_bytes", now.spool_bytes, "spool_pending", now.pending,
+                         "spool_errno", now.disk_errno, "flush_latency_ns", now.latency_ns,
+                         "overhead_ns", (long long)session_overhead(), "trace_evicted_count",
+                         now.evicted - since.evicted, "flusher_running", (int)now.flusher_running,
+                         "scope_depth", current_depth());
 }
 
 static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
-    return PyBool_FromLong(cirron_sigterm_catch());
+    cirron_process *process = cirron_process_get();
+    return PyBool_FromLong(process != NULL && cirron_sigterm_catch(&process->flusher));
 }
 
 PyMethodDef cirron_lifecycle_methods[] = {

@@ -257,9 +257,8 @@ PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
     scalar value = {.text = {.data = ""}};
     int converted = convert(call.value, &scratch, &value, &item);
     if (converted == 1) {
-        converted = call.has_attrs
-                        ? record_with_attrs(&call, &value, args + nargs, kwnames)
-                        : record_mark(&call, &value, &(cirron_buffer){.data = ""});
+        converted = call.has_attrs ? record_with_attrs(&call, &value, args + nargs, kwnames)
+                                   : record_mark(&call, &value, &(cirron_buffer){.data = ""});
         converted = converted == 0 ? 1 : -1;
     }
     Py_XDECREF(item);

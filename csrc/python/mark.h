@@ -4,7 +4,6 @@
 
 #include <Python.h>
 
-PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames);
+PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
 #endif

@@ -15,25 +15,27 @@
 #include "python/trace.h"
 #include "python/tree_chunks.h"
 
-PyDoc_STRVAR(scope_doc, "scope($module, /, name, index=None, **attrs)\n--\n\n"
-"A named span, to be opened by `with` or used as a decorator.\n\n"
-"Args:\n"
-"    name: The span's name.\n"
-"    index: A number such as the epoch's or batch's, or None.\n"
-"    **attrs: Attributes; they are written as JSON when the span closes.\n\n"
-"Raises:\n"
-"    TypeError: `name` is no str, or `index` no integer.");
+PyDoc_STRVAR(scope_doc,
+             "scope($module, /, name, index=None, **attrs)\n--\n\n"
+             "A named span, to be opened by `with` or used as a decorator.\n\n"
+             "Args:\n"
+             "    name: The span's name.\n"
+             "    index: A number such as the epoch's or batch's, or None.\n"
+             "    **attrs: Attributes; they are written as JSON when the span closes.\n\n"
+             "Raises:\n"
+             "    TypeError: `name` is no str, or `index` no integer.");
 
-PyDoc_STRVAR(mark_doc, "mark($module, /, name, value, *, kind='point', **attrs)\n--\n\n"
-"A named value on the innermost open span of this context.\n\n"
-"Args:\n"
-"    name: The mark's name.\n"
-"    value: A float, int, str (at most 256 bytes stay) or bool; NumPy scalars too.\n"
-"    kind: 'point' for a series, 'summary' for the one value of a span.\n"
-"    **attrs: Attributes of the mark.\n\n"
-"Raises:\n"
-"    TypeError: `name` is no str, or `value` no scalar.\n"
-"    ValueError: `kind` is neither 'point' nor 'summary'.");
+PyDoc_STRVAR(mark_doc,
+             "mark($module, /, name, value, *, kind='point', **attrs)\n--\n\n"
+             "A named value on the innermost open span of this context.\n\n"
+             "Args:\n"
+             "    name: The mark's name.\n"
+             "    value: A float, int, str (at most 256 bytes stay) or bool; NumPy scalars too.\n"
+             "    kind: 'point' for a series, 'summary' for the one value of a span.\n"
+             "    **attrs: Attributes of the mark.\n\n"
+             "Raises:\n"
+             "    TypeError: `name` is no str, or `value` no scalar.\n"
+             "    ValueError: `kind` is neither 'point' nor 'summary'.");
 
 static PyMethodDef methods[] = {
     {"scope", (PyCFunction)(void *)cirron_scope, METH_FASTCALL | METH_KEYWORDS, scope_doc},
@@ -80,11 +82,8 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "cirron._core",
-    .m_doc = "The C half of cirron.",
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, .m_name = "cirron._core", .m_doc = "The C half of cirron.",
+    .m_methods = methods,  .m_slots = slots,
 };
 
 PyMODINIT_FUNC PyInit__core(void);

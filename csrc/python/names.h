@@ -8,8 +8,8 @@
 #include "python/text.h"
 
 typedef struct cirron_name_ref {
-    uint32_t id;      /* of the intern table, or CIRRON_NAME_INLINE */
-    uint32_t len;     /* the bytes to put inline; 0 otherwise */
+    uint32_t id;  /* of the intern table, or CIRRON_NAME_INLINE */
+    uint32_t len; /* the bytes to put inline; 0 otherwise */
     const char *text;
 } cirron_name_ref;
 

@@ -10,7 +10,7 @@
 
 typedef struct cirron_recording {
     bool enabled;
-    bool measuring; /* records are filled in and not published */
+    bool measuring;  /* records are filled in and not published */
     uint64_t scopes; /* closed, ever */
     uint64_t marks;
     int64_t scope_cost_ns; /* one open and close */
@@ -30,8 +30,5 @@ void cirron_count_lost_mark(void);
 
 /* The disk began to refuse: says so once, from a thread of Python's. */
 void cirron_warn_of_disk(void);
-
-/* Finds the costs of a scope and a mark on this machine: the best of a few short runs. */
-int cirron_measure_costs(void);
 
 #endif

@@ -1,79 +1,17 @@
-/* Opening and closing a span. The order matters: enter reads the clocks last and exit
- * reads them first, so that our own work lies outside the span; everything that can run
- * user code (attributes) happens before a record is reserved.
- *
- * A Scope is tracked by the collector only once it has attributes, and comes from a list
- * of used ones.
+/* Making, opening and closing a span. The order matters: enter reads the clocks last and
+ * exit reads them first, so that our own work lies outside the span; everything that can
+ * run user code (attributes) happens before a record is reserved.
  */
 #include "python/scope.h"
 
 #include <string.h>
-#include <structmember.h>
 
 #include "core/clock.h"
 #include "python/attrs.h"
-#include "python/frame.h"
 #include "python/names.h"
 #include "python/recording.h"
 
-enum scope_state {
-    SCOPE_NEW,
-    SCOPE_OPEN,
-    SCOPE_UNRECORDED, /* open, but disabled, too deep or no memory */
-    SCOPE_CLOSED,
-};
-
-typedef struct Scope {
-    PyObject_HEAD
-    PyObject *name;      /* Owned */
-    PyObject *attrs;     /* Owned, or NULL: none yet */
-    PyObject *big_index; /* Owned, or NULL: an index outside int64 */
-    cirron_frame *frame; /* Owned, or NULL: never recorded */
-    cirron_id parent_id;
-    int64_t index;
-    int64_t opened_ns; /* monotonic */
-    int64_t start_ns; /* 0: not opened, or disabled then */
-    int64_t end_ns;   /* 0: not closed */
-    int64_t cpu_ns;   /* of the thread, when it was opened */
-    uint64_t thread_id;
-    uint8_t state;
-    bool has_parent;
-    bool has_index;
-    bool has_cpu;
-} Scope;
-
-static PyTypeObject *scope_type; /* Owned */
-
-enum { KEPT_SCOPES = 256 };
-static Scope *kept_scopes[KEPT_SCOPES];
-static int kept_count;
-
 /* ---- making one */
-
-static Scope *new_scope(PyObject *name) {
-    Scope *scope;
-    if (kept_count > 0) {
-        scope = kept_scopes[--kept_count];
-        PyObject_Init((PyObject *)scope, scope_type);
-    } else {
-        scope = PyObject_GC_New(Scope, scope_type);
-        if (scope == NULL) {
-            return NULL;
-        }
-    }
-    Py_INCREF(name);
-    scope->name = name;
-    scope->attrs = NULL;
-    scope->big_index = NULL;
-    scope->frame = NULL;
-    scope->start_ns = 0;
-    scope->end_ns = 0;
-    scope->state = SCOPE_NEW;
-    scope->has_parent = false;
-    scope->has_index = false;
-    scope->has_cpu = false;
-    return scope;
-}
 
 static int set_index(Scope *scope, PyObject *index) {
     PyObject *number = NULL;
@@ -102,14 +40,8 @@ static int set_index(Scope *scope, PyObject *index) {
 }
 
 static int set_attr(Scope *scope, PyObject *key, PyObject *value) {
-    if (scope->attrs == NULL) {
-        scope->attrs = PyDict_New();
-        if (scope->attrs == NULL) {
-            return -1;
-        }
-        PyObject_GC_Track(scope);
-    }
-    return PyDict_SetItem(scope->attrs, key, value);
+    PyObject *attrs = cirron_scope_attrs(scope); /* Borrowed */
+    return attrs != NULL ? PyDict_SetItem(attrs, key, value) : -1;
 }
 
 /* The arguments of one call; all borrowed but for attrs. */
@@ -174,7 +106,7 @@ PyObject *cirron_scope(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     scope_call call = {nargs > 0 ? args[0] : NULL, nargs > 1 ? args[1] : NULL, NULL};
     if ((kwnames == NULL || parse_keywords(args + nargs, kwnames, &call) == 0) &&
         check_call(&call, nargs) == 0) {
-        scope = new_scope(call.name);
+        scope = cirron_scope_new(call.name);
     }
     if (scope == NULL) {
         Py_XDECREF(call.attrs);
@@ -206,7 +138,7 @@ static void warn_of_depth(cirron_recorder *recorder) {
 }
 
 static bool is_too_deep(cirron_frame *parent, cirron_recorder *recorder) {
-    if (parent == NULL || parent->depth < CIRRON_MAX_DEPTH) {
+    if (parent == NULL || parent->depth < CIRRON_MAX_DEPTH || cirron_the_recording.measuring) {
         return false;
     }
     parent->depth = cirron_frame_depth(parent); /* some ancestors may have closed since */
@@ -255,7 +187,9 @@ PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored) {
     Scope *scope = (Scope *)self;
     Py_INCREF(self);
     if (__builtin_expect(!cirron_the_recording.enabled, 0)) {
-        scope->state = SCOPE_UNRECORDED;
+        if (scope->state == SCOPE_NEW) { /* an open one must still close its frame */
+            scope->state = SCOPE_UNRECORDED;
+        }
         return self;
     }
     if (scope->state != SCOPE_NEW) {
@@ -288,11 +222,11 @@ PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored) {
 
 /* "TypeName: message", at most 256 bytes; NULL without an exception set when that can't
  * be had. */
-static PyObject *describe_error(PyObject *type, PyObject *value) {
-    PyObject *name = PyObject_GetAttrString(type, "__name__");
-    PyObject *message = name != NULL && value != NULL && value != Py_None ? PyObject_Str(value)
-                                                                          : NULL;
-    PyErr_Clear();
+static PyObject *describe_error(PyTypeObject *type, PyObject *value) {
+    PyObject *name = PyType_GetName(type); /* __name__ may be anything */
+    PyObject *message =
+        name != NULL && value != NULL && value != Py_None ? PyObject_Str(value) : NULL;
+    cirron_drop_exception();
     PyObject *text = NULL;
     if (message != NULL && PyUnicode_GetLength(message) > 0) {
         PyObject *start = PyUnicode_Substring(message, 0, CIRRON_MAX_VALUE_BYTES);
@@ -325,7 +259,10 @@ static void note_error(Scope *scope, PyObject *const *args, Py_ssize_t nargs) {
     if (PyErr_GivenExceptionMatches(type, PyExc_GeneratorExit)) {
         return; /* a loop that was left early */
     }
-    PyObject *error = PyType_Check(type) ? describe_error(type, nargs > 1 ? args[1] : NULL) : NULL;
+    PyObject *error = NULL;
+    if (PyType_Check(type)) {
+        error = describe_error((PyTypeObject *)type, nargs > 1 ? args[1] : NULL);
+    }
     PyObject *key = error != NULL ? PyUnicode_FromString("error") : NULL;
     if (key != NULL) {
         (void)set_attr(scope, key, error); /* no memory: the span stays without it */
@@ -402,6 +339,7 @@ static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs
     scope->end_ns = scope->start_ns + duration;
     if (__builtin_expect(nargs > 0 && args[0] != Py_None, 0)) {
         note_error(scope, args, nargs);
+        recorder = cirron_recorder_get(); /* an exception's str may have forked */
     }
     cirron_frame_close(scope->frame);
     cirron_the_recording.scopes++;
@@ -447,187 +385,4 @@ PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t na
         }
     }
     Py_RETURN_NONE;
-}
-
-/* ---- the type */
-
-static void dealloc_scope(PyObject *self) {
-    Scope *scope = (Scope *)self;
-    PyTypeObject *type = Py_TYPE(self);
-    if (scope->attrs != NULL) {
-        PyObject_GC_UnTrack(self);
-    }
-    if (scope->state == SCOPE_OPEN) {
-        cirron_frame_close(scope->frame); /* lost without an exit: nobody's parent any more */
-    }
-    Py_CLEAR(scope->name);
-    Py_CLEAR(scope->attrs);
-    Py_CLEAR(scope->big_index);
-    Py_CLEAR(scope->frame);
-    if (kept_count < KEPT_SCOPES) {
-        kept_scopes[kept_count++] = scope;
-    } else {
-        PyObject_GC_Del(scope);
-    }
-    Py_DECREF(type);
-}
-
-static int traverse_scope(PyObject *self, visitproc visit, void *arg) {
-    Scope *scope = (Scope *)self;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(scope->attrs);
-    return 0;
-}
-
-static int clear_scope(PyObject *self) {
-    Scope *scope = (Scope *)self;
-    if (scope->attrs != NULL) {
-        PyDict_Clear(scope->attrs); /* the dict itself stays: it says that we are tracked */
-    }
-    return 0;
-}
-
-static PyObject *hex_of(const cirron_id *id) {
-    char hex[32];
-    cirron_id_to_hex(id, hex);
-    return PyUnicode_FromStringAndSize(hex, sizeof hex);
-}
-
-static PyObject *get_id(PyObject *self, void *closure) {
-    (void)closure;
-    Scope *scope = (Scope *)self;
-    if (scope->frame == NULL) {
-        Py_RETURN_NONE;
-    }
-    return hex_of(&scope->frame->id);
-}
-
-static PyObject *get_parent_id(PyObject *self, void *closure) {
-    (void)closure;
-    Scope *scope = (Scope *)self;
-    if (!scope->has_parent) {
-        Py_RETURN_NONE;
-    }
-    return hex_of(&scope->parent_id);
-}
-
-static PyObject *get_index(PyObject *self, void *closure) {
-    (void)closure;
-    Scope *scope = (Scope *)self;
-    if (scope->big_index != NULL) {
-        Py_INCREF(scope->big_index);
-        return scope->big_index;
-    }
-    if (!scope->has_index) {
-        Py_RETURN_NONE;
-    }
-    return PyLong_FromLongLong(scope->index);
-}
-
-static PyObject *get_start(PyObject *self, void *closure) {
-    (void)closure;
-    Scope *scope = (Scope *)self;
-    if (scope->start_ns == 0) {
-        Py_RETURN_NONE;
-    }
-    return PyLong_FromLongLong(scope->start_ns);
-}
-
-static PyObject *get_end(PyObject *self, void *closure) {
-    (void)closure;
-    Scope *scope = (Scope *)self;
-    if (scope->end_ns == 0) {
-        Py_RETURN_NONE;
-    }
-    return PyLong_FromLongLong(scope->end_ns);
-}
-
-static PyObject *get_attrs(PyObject *self, void *closure) {
-    (void)closure;
-    Scope *scope = (Scope *)self;
-    if (scope->attrs == NULL) {
-        scope->attrs = PyDict_New();
-        if (scope->attrs == NULL) {
-            return NULL;
-        }
-        PyObject_GC_Track(self);
-    }
-    Py_INCREF(scope->attrs);
-    return scope->attrs;
-}
-
-/* As a decorator: the wrapper is Python's business. */
-static PyObject *call_scope(PyObject *self, PyObject *args, PyObject *kwargs) {
-    Scope *scope = (Scope *)self;
-    PyObject *fn;
-    if (kwargs != NULL && PyDict_Size(kwargs) != 0) {
-        PyErr_SetString(PyExc_TypeError, "scope(...) decorates one function");
-        return NULL;
-    }
-    if (!PyArg_ParseTuple(args, "O:scope", &fn)) {
-        return NULL;
-    }
-    PyObject *module = PyImport_ImportModule("cirron.decorate");
-    PyObject *index = get_index(self, NULL);
-    PyObject *attrs = scope->attrs != NULL ? PyDict_Copy(scope->attrs) : PyDict_New();
-    PyObject *wrapper = NULL;
-    if (module != NULL && index != NULL && attrs != NULL) {
-        wrapper = PyObject_CallMethod(module, "wrap", "OOOO", fn, scope->name, index, attrs);
-    }
-    Py_XDECREF(module);
-    Py_XDECREF(index);
-    Py_XDECREF(attrs);
-    return wrapper;
-}
-
-static PyObject *repr_scope(PyObject *self) {
-    static const char *const states[] = {"new", "open", "open, not recorded", "closed"};
-    Scope *scope = (Scope *)self;
-    return PyUnicode_FromFormat("<cirron.Scope %R, %s>", scope->name, states[scope->state]);
-}
-
-static PyMethodDef scope_methods[] = {
-    {"__enter__", cirron_scope_enter, METH_NOARGS, "Open the span; returns the scope."},
-    {"__exit__", (PyCFunction)(void *)cirron_scope_exit, METH_FASTCALL, "Close the span."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef scope_attributes[] = {
-    {"id", get_id, NULL, "32 hex digits; None before the scope is open.", NULL},
-    {"parent_id", get_parent_id, NULL, "The parent's id, or None.", NULL},
-    {"index", get_index, NULL, "The index, or None.", NULL},
-    {"start_ns", get_start, NULL, "Unix-epoch nanoseconds; None before.", NULL},
-    {"end_ns", get_end, NULL, "Unix-epoch nanoseconds; None while open.", NULL},
-    {"attrs", get_attrs, NULL, "Attributes, writable until the scope closes.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef scope_members[] = {
-    {"name", T_OBJECT_EX, offsetof(Scope, name), READONLY, "The scope's name."},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot scope_slots[] = {
-    {Py_tp_dealloc, (void *)dealloc_scope},
-    {Py_tp_traverse, (void *)traverse_scope},
-    {Py_tp_clear, (void *)clear_scope},
-    {Py_tp_call, (void *)call_scope},
-    {Py_tp_repr, (void *)repr_scope},
-    {Py_tp_methods, scope_methods},
-    {Py_tp_getset, scope_attributes},
-    {Py_tp_members, scope_members},
-    {Py_tp_doc, "One span: open by `with`, or used as a decorator."},
-    {0, NULL},
-};
-
-static PyType_Spec scope_spec = {
-    .name = "cirron._core.Scope",
-    .basicsize = sizeof(Scope),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
-    .slots = scope_slots,
-};
-
-int cirron_scope_init(PyObject *module) {
-    scope_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scope_spec, NULL);
-    return scope_type != NULL ? PyModule_AddObjectRef(module, "Scope", (PyObject *)scope_type) : -1;
 }

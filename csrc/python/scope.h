@@ -1,16 +1,52 @@
-/* The Scope type: `with ci.scope(name, index=None, **attrs) as s:`. */
+/* The Scope type: `with ci.scope(name, index=None, **attrs) as s:`. Needs the GIL. */
 #ifndef CIRRON_PYTHON_SCOPE_H
 #define CIRRON_PYTHON_SCOPE_H
 
 #include <Python.h>
 
+#include <stdbool.h>
+
+#include "python/frame.h"
+
+enum scope_state {
+    SCOPE_NEW,
+    SCOPE_OPEN,
+    SCOPE_UNRECORDED, /* open, but disabled, too deep or no memory */
+    SCOPE_CLOSED,
+};
+
+typedef struct Scope {
+    PyObject_HEAD
+    PyObject *name;      /* Owned */
+    PyObject *attrs;     /* Owned, or NULL: none yet */
+    PyObject *big_index; /* Owned, or NULL: an index outside int64 */
+    cirron_frame *frame; /* Owned, or NULL: never recorded */
+    cirron_id parent_id;
+    int64_t index;
+    int64_t opened_ns; /* monotonic */
+    int64_t start_ns;  /* 0: not opened, or disabled then */
+    int64_t end_ns;    /* 0: not closed */
+    int64_t cpu_ns;    /* of the thread, when it was opened */
+    uint64_t thread_id;
+    uint8_t state;
+    bool has_parent;
+    bool has_index;
+    bool has_cpu;
+} Scope;
+
 int cirron_scope_init(PyObject *module);
+
+/* A new Scope, not entered, without index and attributes; NULL with an exception. */
+Scope *cirron_scope_new(PyObject *name);
+
+/* Its attributes, borrowed, made when there are none yet; NULL with an exception. */
+PyObject *cirron_scope_attrs(Scope *scope);
 
 /* The function `scope`: METH_FASTCALL | METH_KEYWORDS. */
 PyObject *cirron_scope(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                        PyObject *kwnames);
 
-/* The methods, for measuring their cost. */
+/* __enter__ and __exit__. */
 PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored);
 PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 

@@ -13,9 +13,10 @@
 #include "python/tree_chunks.h"
 
 typedef struct span_table {
-    PyObject_HEAD cirron_table *table; /* owned */
-    PyObject **names;                  /* owned; Owned: a str a name, NULL until asked for */
-    PyObject *warnings;                /* Owned: list of str, NULL when there are none */
+    PyObject_HEAD
+    cirron_table *table; /* owned */
+    PyObject **names;    /* owned; Owned: a str a name, NULL until asked for */
+    PyObject *warnings;  /* Owned: list of str, NULL when there are none */
 } span_table;
 
 static PyTypeObject *span_table_type; /* Owned */

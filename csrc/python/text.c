@@ -110,6 +110,13 @@ int cirron_text_get(PyObject *string, size_t most, cirron_buffer *scratch, cirro
     return CIRRON_OK;
 }
 
+void cirron_drop_exception(void) {
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_SetInterrupt();
+    }
+    PyErr_Clear();
+}
+
 void cirron_log_warning(const char *message) {
     PyObject *type;
     PyObject *value;
@@ -118,8 +125,8 @@ void cirron_log_warning(const char *message) {
     PyObject *logging = PyImport_ImportModule("logging");
     PyObject *logger =
         logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "cirron") : NULL;
-    PyObject *result =
-        logger != NULL ? PyObject_CallMethod(logger, "warning", "s", message) : NULL;
+    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "warning", "s", message) : NULL;
+    cirron_drop_exception();
     Py_XDECREF(result);
     Py_XDECREF(logger);
     Py_XDECREF(logging);

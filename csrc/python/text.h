@@ -22,6 +22,10 @@ int cirron_text_get(PyObject *string, size_t most, cirron_buffer *scratch, cirro
 cirron_buffer cirron_scratch_take(void);
 void cirron_scratch_give(cirron_buffer *buffer);
 
+/* Clears an exception that the user's code may have raised inside a call of ours; Ctrl-C
+ * comes again at the next bytecode. */
+void cirron_drop_exception(void);
+
 /* logging.getLogger("cirron").warning(message); whatever it raises is dropped and an
  * exception that was set stays set. */
 void cirron_log_warning(const char *message);

@@ -43,8 +43,7 @@ static PyObject *read_trace(PyObject *module, PyObject *args, PyObject *kwargs) 
     }
     cirron_collector *collector = &process->collector;
     int status;
-    Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(&collector->mutex);
+    Py_BEGIN_ALLOW_THREADS pthread_mutex_lock(&collector->mutex);
     status = cirron_table_from_store(table, collector->store, collector->names, process->pid,
                                      cirron_current_session.rank, since, session);
     if (status == CIRRON_OK && live_session && cirron_current_session.running) {
@@ -54,8 +53,7 @@ static PyObject *read_trace(PyObject *module, PyObject *args, PyObject *kwargs) 
     if (status == CIRRON_OK) {
         status = cirron_table_link(table);
     }
-    Py_END_ALLOW_THREADS
-    if (status != CIRRON_OK) {
+    Py_END_ALLOW_THREADS if (status != CIRRON_OK) {
         cirron_table_free(table);
         return PyErr_NoMemory();
     }
@@ -81,8 +79,7 @@ static PyObject *wait_drained(PyObject *module, PyObject *args) {
         return PyErr_NoMemory();
     }
     uint64_t sequence;
-    Py_BEGIN_ALLOW_THREADS
-    int64_t deadline = cirron_monotonic_ns() + (int64_t)(timeout * 1e9);
+    Py_BEGIN_ALLOW_THREADS int64_t deadline = cirron_monotonic_ns() + (int64_t)(timeout * 1e9);
     uint64_t cycle = cirron_flusher_wait_cycle(&process->flusher, 0, 0);
     while ((sequence = read_sequence(process)) <= seen) {
         int64_t left = deadline - cirron_monotonic_ns();
@@ -91,8 +88,7 @@ static PyObject *wait_drained(PyObject *module, PyObject *args) {
         }
         cycle = cirron_flusher_wait_cycle(&process->flusher, cycle, left);
     }
-    Py_END_ALLOW_THREADS
-    return PyLong_FromUnsignedLongLong(sequence);
+    Py_END_ALLOW_THREADS return PyLong_FromUnsignedLongLong(sequence);
 }
 
 static PyObject *drained_sequence(PyObject *module, PyObject *ignored) {
@@ -103,10 +99,8 @@ static PyObject *drained_sequence(PyObject *module, PyObject *ignored) {
         return PyErr_NoMemory();
     }
     uint64_t sequence;
-    Py_BEGIN_ALLOW_THREADS
-    sequence = read_sequence(process);
-    Py_END_ALLOW_THREADS
-    return PyLong_FromUnsignedLongLong(sequence);
+    Py_BEGIN_ALLOW_THREADS sequence = read_sequence(process);
+    Py_END_ALLOW_THREADS return PyLong_FromUnsignedLongLong(sequence);
 }
 
 PyMethodDef cirron_trace_methods[] = {

@@ -10,7 +10,8 @@ run cirron traces list
 run cirron traces view --depth 2
 cat <<'END'
 
-The trace lies in ./.cirron/spool as JSON. Try next, in this folder (build/demo):
+The trace lies in build/demo/.cirron/spool as JSON. Try next:
+  . build/venv/bin/activate && cd build/demo
   cirron traces view                      every span and mark
   cirron traces view --name validation    one kind of span, with its ancestors
   cirron traces list --json               for scripts

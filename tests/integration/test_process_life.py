@@ -296,6 +296,22 @@ def test_signal_for_a_silent_child_does_not_flush_its_parent():
     assert "parent_lives" in names()
 
 
+def test_program_that_closes_all_files_goes_on_recording():
+    """As a daemon does; what it opens next gets the numbers of what was closed."""
+    run_script("""
+    import os
+    import cirron as ci
+    ci.profile(flush_interval=3600)
+    ci.flush()
+    os.closerange(3, 256)
+    with open("mine", "w"):
+        with ci.scope("daemon"): pass
+        assert ci.flush()
+    assert os.path.getsize("mine") == 0
+    """)
+    assert names() == ["cirron.session", "daemon"]
+
+
 def test_exit_is_not_held_up_by_a_stuck_disk(tmp_path):
     """A fifo in place of the directory: opening blocks nobody, and exit is bounded."""
     started = time.monotonic()
@@ -331,3 +347,16 @@ def test_ten_thousand_short_threads_leave_memory_flat():
     assert ci.health()["span_count"] == 12000
     """)
     assert int(result.stdout) < 8 * 1024  # the trace buffer itself grows by 10,000 spans
+
+
+def test_sigterm_after_the_session_kills_at_once():
+    process = start("""
+ci.profile()
+ci.shutdown()
+print("ready", flush=True)
+time.sleep(60)
+""")
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=1.5)  # the patience with a stuck disk is two seconds
+    assert process.returncode == -signal.SIGTERM

@@ -111,7 +111,7 @@ def test_read_only_directory_is_survived():
         ],
     )
     assert run.stdout.split() == ["degraded", "2"]
-    assert run.stderr.count("can't be written") == 1
+    assert run.stderr.count("can't be written (Read-only file system)") == 1
     assert "Traceback" not in run.stderr
 
 
@@ -184,6 +184,14 @@ def test_two_processes_share_one_spool():
     roots = {s["id"] for s in spans if s["name"] == "cirron.session"}
     assert len(roots) == 2
     assert {s["parent_id"] for s in spans if s["name"] == "work"} == roots
+
+
+def test_idle_session_writes_no_files():
+    with ci.profile(flush_interval=0.005):
+        ci.flush()
+        before = sorted(Path(".cirron/spool").iterdir())
+        time.sleep(0.1)
+        assert sorted(Path(".cirron/spool").iterdir()) == before
 
 
 def test_files_are_about_a_mebibyte_and_named_in_order():

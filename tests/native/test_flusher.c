@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/process.h"
+#include "core/sigterm.h"
 
 #define SECOND INT64_C(1000000000)
 
@@ -36,6 +38,14 @@ const char *__tsan_default_options(void) {
 #define UNDER_ASAN __has_feature(address_sanitizer)
 #else
 #define UNDER_ASAN false
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN true
+#elif defined(__has_feature)
+#define UNDER_TSAN __has_feature(thread_sanitizer)
+#else
+#define UNDER_TSAN false
 #endif
 
 static char directory[64]; /* of one test; its spool is inside */
@@ -497,6 +507,40 @@ static void a_child_may_have_a_session_of_its_own(void **state) {
     assert_int_equal(count_spans("cirron.session"), 2 + 2);
 }
 
+/* In a process of its own, which ends by it. */
+static void take_sigterm_after_a_child_of_vfork(void) {
+    start_session();
+    (void)cirron_sigterm_catch(&process()->flusher);
+    record_span("last");
+    pid_t child = vfork();
+    if (child == 0) {
+        (void)raise(SIGTERM);
+        _exit(0);
+    }
+    int status = 0;
+    if (waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) {
+        (void)raise(SIGTERM);
+        sleep(30);
+    }
+    _exit(1);
+}
+
+static void a_child_of_vfork_leaves_sigterm_to_its_parent(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip(); /* it makes a fork of vfork, and delivers signals late */
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        take_sigterm_after_a_child_of_vfork();
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    assert_int_equal(count_spans("last"), 1);
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
 static void *record_until_told(void *stop) {
     while (!atomic_load((_Atomic bool *)stop)) {
         record_span("beside");
@@ -553,6 +597,7 @@ int main(void) {
         TEST(what_threads_record_beside_the_flusher_is_written_once),
         TEST(a_forked_child_writes_its_own_records_and_no_other),
         TEST(a_child_may_have_a_session_of_its_own),
+        TEST(a_child_of_vfork_leaves_sigterm_to_its_parent),
         TEST(a_fork_in_the_middle_of_everything_leaves_the_child_working),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -322,9 +322,7 @@ static void a_broken_document_leaves_what_was_there(void **state) {
 
 static void deep_nesting_is_passed_over_or_kept_as_text(void **state) {
     (void)state;
-    enum {
-        DEPTH = 200000
-    };
+    enum { DEPTH = 200000 };
     const char *const wraps[][2] = {
         {"{\"x\":", "}"},
         {"{\"spans\":[{\"id\":\"a\",\"attrs\":{\"k\":", "}}]}"},

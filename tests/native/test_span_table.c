@@ -352,9 +352,7 @@ static void an_empty_table_has_no_session(void **state) {
 
 static void a_chain_of_200_000_spans_is_one_session(void **state) {
     (void)state;
-    enum {
-        COUNT = 200000
-    };
+    enum { COUNT = 200000 };
     cirron_table *table = cirron_table_new();
     char id[24];
     char parent[24];

@@ -79,7 +79,7 @@ static void a_span_keeps_its_fields_and_gets_the_process(void **state) {
     assert_int_equal(get(&f, CIRRON_COLUMN_PID, 1), 41);
     assert_int_equal(get(&f, CIRRON_COLUMN_RANK, 1), 42);
     assert_int_equal(get(&f, CIRRON_COLUMN_PARENT_ROW, 1), 0);
-    uint8_t present[2];
+    uint8_t present[16];
     cirron_table_present(f.table, CIRRON_COLUMN_GPU, present);
     assert_int_equal(present[0], 0);
     assert_null(cirron_table_attrs(f.table, 0).data);

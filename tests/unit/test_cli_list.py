@@ -1,5 +1,6 @@
 """`cirron traces list`."""
 
+import errno
 import fcntl
 import json
 import os
@@ -183,6 +184,29 @@ def test_a_spool_that_cannot_be_read_is_an_error(factory: SpoolFactory) -> None:
     result = CliRunner().invoke(cirron, ["traces", "list", "--spool", str(path / "spool")])
     assert result.exit_code == 1
     assert result.stderr == f"Error: Could not read {path / 'spool'}: Not a directory\n"
+
+
+def test_a_spool_without_permission_is_an_error(
+    factory: SpoolFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
+    result = CliRunner().invoke(cirron, ["traces", "list", "--spool", str(factory.directory)])
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: Could not read {factory.directory}: Permission denied\n"
+
+
+def test_a_working_directory_that_is_gone_has_no_traces(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os; os.rmdir(os.getcwd()); from cirron.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "traces", "list"], cwd=gone, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("No traces found.")
 
 
 def test_table_has_no_colour_and_is_not_cut_when_piped(factory: SpoolFactory) -> None:

@@ -444,6 +444,13 @@ def test_full_disk_is_an_error(factory: SpoolFactory) -> None:
     assert done.stderr == "Error: Could not write the output: No space left on device\n"
 
 
+def test_closed_stdout_is_no_failure(factory: SpoolFactory) -> None:
+    training_run(factory)
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *command(factory)]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "colored"),
     [([], {}, True), ([], {"NO_COLOR": "1"}, False), (["--no-color"], {}, False)],

@@ -92,6 +92,7 @@ def test_empty_variable_is_no_variable(monkeypatch, caplog):
         ("frameworks", "pytorch"),
         ("trace_buffer_max_spans", "1e5"),
         ("spool_max_bytes", "-1"),
+        ("spool_max_bytes", "9" * 5000),
         ("cpu_time", "2"),
     ],
 )
@@ -104,6 +105,7 @@ def test_wrong_variable_is_named_and_the_next_source_counts(monkeypatch, caplog,
     assert value == getattr(Settings(), name) or str(value).lower() in (from_file, "9.0")
     (warning,) = warnings(caplog)
     assert f"CIRRON_{name.upper()}" in warning
+    assert "must be " in warning or "can't" in warning
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,7 @@ def test_wrong_and_unknown_keys_of_the_file_are_named(caplog):
         ("sample_rate", "0.5"),
         ("sample_rate", True),
         ("flush_interval", 0),
+        ("flush_interval", 1e-9),
         ("flush_interval", -1),
         ("flush_interval", float("inf")),
         ("flush_interval", 10**400),
@@ -156,6 +159,7 @@ def test_wrong_and_unknown_keys_of_the_file_are_named(caplog):
         ("output", ["none", "log"]),
         ("output", ["log", 1]),
         ("output", 5),
+        ("output", b"log"),
         ("output", {"log": 1}),
         ("frameworks", "pytorch"),
         ("frameworks", ["torch", None]),

@@ -182,6 +182,48 @@ def test_flush_puts_what_was_recorded_on_disk():
             assert i in [s["index"] for b in spool_batches() for s in b["spans"]]
 
 
+def test_what_others_record_while_profile_measures_its_costs_is_kept():
+    run_script("""
+    import gc, threading
+    import cirron as ci
+    class Cycle:
+        def __del__(self):
+            thread = threading.Thread(target=record)
+            thread.start()
+            thread.join()
+    def record():
+        with ci.scope("finalizer"): pass
+    gc.disable()
+    cycle = Cycle()
+    cycle.me = cycle
+    del cycle
+    gc.set_threshold(1)  # collects at the next chance
+    gc.enable()
+    ci._core.start_session(
+        spool_dir=None, spool_max_bytes=1, flush_interval=1.0, trace_buffer_max_spans=10,
+        cpu_time=True, rank=0, attrs={},
+    )
+    gc.collect()
+    ci.flush()
+    assert ci._core.read_trace().strings("name") == ["finalizer"]
+    """)
+
+
+def test_profile_inside_64_scopes_measures_its_costs_and_drops_nothing():
+    result = run_script("""
+    import contextlib
+    import cirron as ci
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(ci.scope("deep"))
+        ci.profile(output="none")
+    assert ci.health()["overhead_ns"] > 0
+    assert ci.health()["scope_drop_count"] == 0
+    ci.flush()
+    """)
+    assert result.stderr == ""
+
+
 def test_flush_without_a_session_is_quiet():
     assert ci.flush() is True
     assert not Path(".cirron").exists()

@@ -114,7 +114,7 @@ def test_deep_trace_stays_within_what_browsers_nest(session, monkeypatch):
 
 def test_empty_trace_says_so(session, monkeypatch):
     for form in bundle(monkeypatch).values():
-        assert "No spans yet" in form
+        assert "No spans to show" in form
 
 
 def test_plain_interpreter_prints(session, capsys):

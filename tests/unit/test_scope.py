@@ -4,6 +4,7 @@ import gc
 import logging
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -153,6 +154,55 @@ def test_exception_whose_str_raises_is_its_type_name(session):
     assert s.attrs["error"] == "Mean"
 
 
+class NumberedType(type):
+    __name__ = property(lambda cls: 12345)
+
+
+def test_type_whose_name_is_no_str_is_named_as_it_was_defined(session):
+    class Mean(Exception, metaclass=NumberedType):
+        def __str__(self):
+            raise RuntimeError
+
+    with pytest.raises(Mean), ci.scope("work", thing=Mean()) as s:
+        raise Mean
+    assert s.attrs["error"] == "Mean"
+    assert only(flushed_spans(), "work")["attrs"]["thing"] == "<unserialisable Mean>"
+
+
+def interrupt_as_str(thing):
+    with pytest.raises(ZeroDivisionError), ci.scope("work"):
+        raise thing
+
+
+def interrupt_as_attribute(thing):
+    with ci.scope("work", thing=thing):
+        pass
+
+
+class SlowToDescribe(ZeroDivisionError):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+class SlowToLookAt:
+    @property
+    def __class__(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("close", "slow"),
+    [
+        (interrupt_as_str, SlowToDescribe),
+        (interrupt_as_attribute, SlowToDescribe),
+        (interrupt_as_attribute, SlowToLookAt),
+    ],
+)
+def test_ctrl_c_while_a_scope_closes_is_not_lost(session, close, slow):
+    with pytest.raises(KeyboardInterrupt):
+        (close(slow()), time.sleep(1))
+
+
 def test_leaving_a_generator_early_is_no_error(session):
     def numbers():
         with ci.scope("inside"):
@@ -225,6 +275,14 @@ def test_scopes_beyond_64_run_unrecorded_and_are_counted(session, caplog):
     assert innermost["name"] == "level7"
 
 
+def test_each_thread_warns_once_of_deep_scopes(session, caplog):
+    for _ in range(2):
+        thread = threading.Thread(target=nest, args=(66, lambda: nest(66, lambda: None)))
+        thread.start()
+        thread.join()
+    assert len([r for r in caplog.records if "deeper than 64" in r.message]) == 2
+
+
 def test_hand_over_hand_scopes_are_not_deep(session):
     previous = None
     for i in range(1000):
@@ -245,6 +303,13 @@ def test_closing_on_another_thread_records_no_cpu_time(session):
     thread.start()
     thread.join()
     assert only(flushed_spans(), "moved")["cpu_ns"] is None
+
+
+def test_cpu_time_can_be_left_out():
+    with ci.Cirron(cpu_time=False).profile():
+        with ci.scope("work"):
+            pass
+        assert only(flushed_spans(), "work")["cpu_ns"] is None
 
 
 def test_sleep_is_wall_time_and_work_is_cpu_time(session):
@@ -279,6 +344,36 @@ def test_while_disabled_nothing_is_recorded_and_nothing_checked():
     with ci.scope(3, "no index") as s:
         ci.mark(None, None, kind="no kind")
     assert s.id is None
+
+
+def test_scope_made_while_disabled_may_be_entered_later():
+    ci.profile(enabled=False)
+    unnamed, named = ci.scope(b"\xf8" * 5000), ci.scope("named")
+    ci.shutdown()
+    with ci.profile(), unnamed, named:
+        pass
+    assert {s["name"] for s in flushed_spans()} == {"cirron.session", "named"}
+
+
+def test_open_scope_entered_again_while_disabled_still_closes():
+    with ci.scope("work") as s:
+        ci.profile(enabled=False)
+        s.__enter__()
+        ci.shutdown()
+    assert ci.health()["scope_depth"] == 0
+
+
+def test_names_of_a_subclass_are_not_kept_alive(session):
+    class Name(str):
+        pass
+
+    name = Name("named")
+    gone = weakref.ref(name)
+    with ci.scope(name):
+        ci.mark(name, 1)
+    del name
+    assert gone() is None
+    assert only(flushed_spans(), "named")
 
 
 def test_scopes_do_not_keep_user_objects_alive(session):

@@ -208,7 +208,7 @@ def test_empty_trace_has_every_form(session, capsys):
     result = json.loads(ci.trace(format="json"))
     assert (result["roots"], result["span_count"]) == ([], 0)
     assert ci.trace() is None
-    assert "No spans yet" in capsys.readouterr().out
+    assert "No spans to show" in capsys.readouterr().out
 
 
 # ---- filters
@@ -271,6 +271,13 @@ def test_last_comes_after_name(session):
 @pytest.mark.parametrize("arguments", [{"last": -1}, {"format": "xml"}, {"format": None}])
 def test_wrong_argument_raises(arguments):
     with pytest.raises(ValueError, match=r"last|format"):
+        ci.trace(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"last": 1.5}, {"last": "3"}, {"name": 3}, {"name": b"x"}])
+def test_argument_of_the_wrong_type_is_a_type_error_that_names_it(arguments):
+    (name,) = arguments
+    with pytest.raises(TypeError, match=f"{name} must be"):
         ci.trace(**arguments)
 
 

@@ -17,7 +17,7 @@ _MOST_MATCHES = 10
 
 spool_option = click.option(
     "--spool",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),
     metavar="<dir>",
     envvar="CIRRON_SPOOL",
     show_envvar=True,

@@ -1,0 +1,102 @@
+"""The documents: what a reader copies out of them does what they say."""
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import run_script
+
+import cirron as ci
+from cirron import _core
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+# What the snippets take for granted.
+GIVEN = """
+import cirron as ci
+import numpy as np
+
+loader, step, phase, accuracy = [1, 2], 0, "warmup", 0.5
+loss, image, x = np.float64(0.5), np.zeros(3), np.zeros((4, 2))
+model, train_step = (lambda x: x), float
+"""
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_first_lines_leave_a_trace_that_the_terminal_shows(page):
+    run_script(blocks(ROOT / page, "python")[0])
+    shown = subprocess.run(
+        [sys.executable, "-m", "cirron", "traces", "view"], capture_output=True, text=True
+    )
+    assert re.fullmatch(
+        r"cirron.session — \S+ pid=\d+ rank=0\n  hello — \S+\n    ci.mark answer=42\n",
+        shown.stdout,
+    )
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_python_of_the_guides_runs(page):
+    for block in blocks(page, "python"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(GIVEN + block, {})
+        ci.shutdown()
+
+
+def test_readme_shows_the_example_and_its_tree():
+    pytest.importorskip("sklearn")
+    example = ROOT / "docs" / "examples" / "train_digits.py"
+    lines = {line.strip() for line in example.read_text().splitlines()}
+    shown = {line.strip() for line in blocks(ROOT / "README.md", "python")[1].splitlines()}
+    assert {line.split("  #")[0] for line in shown - {"..."}} <= {
+        line.split("  #")[0] for line in lines
+    }
+    done = subprocess.run([sys.executable, example], capture_output=True, text=True, check=True)
+
+    def names(text):
+        return [re.sub(r" - .*?s\b|=[^,}]*", "", line) for line in text.splitlines()]
+
+    picture = re.search(r"\n((?: {4}.*\n)+)\nIn a notebook", (ROOT / "README.md").read_text())[1]
+    remaining = iter(names(done.stdout))
+    for line in names(re.sub("^    ", "", picture, flags=re.MULTILINE)):
+        assert line.strip() == "..." or line in remaining  # in this order
+
+
+def test_batch_of_the_spool_format_is_one():
+    page = ROOT / "docs" / "spool-format.md"
+    (batch,) = blocks(page, "json")
+    Path("1-batch.json").write_text(batch)
+    table = _core.read_spool(["1-batch.json"])
+    assert (len(table), table.mark_count, table.warnings) == (1, 1, [])
+    with ci.profile(), ci.scope("s"):
+        ci.mark("m", 1)
+    (written,) = Path(".cirron/spool").iterdir()
+    documented, real = json.loads(batch), json.loads(written.read_text())
+    assert documented.keys() == real.keys()
+    for kind in ("spans", "marks"):
+        assert {tuple(record) for record in real[kind]} == {tuple(documented[kind][0])}
+
+
+def test_configuration_lists_every_setting_with_its_default():
+    from cirron.config import SETTINGS, Settings
+
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `CIRRON_\w+` \| `?(.*?)`? \|", page, re.MULTILINE))
+    assert set(rows) == set(SETTINGS)
+    for name in set(SETTINGS) - {"output", "frameworks"}:
+        assert json.loads(rows[name]) == getattr(Settings(), name)
+
+
+def test_links_lead_somewhere():
+    for page in [*PAGES, ROOT / "csrc" / "README.md"]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
