@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Everything is built under build/.
 
 PYTHON ?= python3
-VENV := build/venv
+VENV ?= build/venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt

@@ -157,9 +157,7 @@ class SpanTable:
         """Rows in depth-first order, children by start, and each row's depth: two int32
         columns. `session` restricts it to the spans of one session."""
 
-    def export(
-        self, format: str, session: int | None = None, *, request_bytes: int = 0
-    ) -> Export:
+    def export(self, format: str, session: int | None = None, *, request_bytes: int = 0) -> Export:
         """The table as a document, or one session (its number in `sessions()`).
 
         Args:

@@ -10,7 +10,8 @@
 #define CAPSULE_NAME "arrow_array_stream"
 
 typedef struct records {
-    PyObject_HEAD cirron_table *table; /* one of its owners */
+    PyObject_HEAD
+    cirron_table *table; /* one of its owners */
     cirron_arrow_rows rows;
 } records;
 

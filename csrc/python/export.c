@@ -13,7 +13,8 @@ enum { CHUNK_ROOM = CIRRON_EXPORT_CHUNK_BYTES + CIRRON_EXPORT_CHUNK_BYTES / 16 }
 enum format { CSV, JSON, OTLP };
 
 typedef struct export_object {
-    PyObject_HEAD cirron_table *table; /* one of its owners */
+    PyObject_HEAD
+    cirron_table *table; /* one of its owners */
     enum format format;
     cirron_otlp_export export; /* the others use its `base` alone */
     cirron_otlp_id *odd_ids;   /* owned */

@@ -43,9 +43,10 @@ static PyMethodDef methods[] = {
     {"read_spool", (PyCFunction)(void *)cirron_read_spool, METH_O,
      "read_spool(paths)\n--\n\nBatch files as one SpanTable."},
     {"format_duration", (PyCFunction)(void *)cirron_format_duration, METH_O,
-     "format_duration(ns)\n--\n\nNanoseconds with a unit, such as 42.1ms."},
+     "format_duration(ns, /)\n--\n\nNanoseconds with a unit, such as 42.1ms."},
     {"read_safetensors", (PyCFunction)(void *)cirron_read_safetensors, METH_O,
-     "read_safetensors($module, file, /)\n--\n\nThe tensors that the header of an open file names."},
+     "read_safetensors($module, file, /)\n--\n\nThe tensors that the header of an open file "
+     "names."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -69,7 +70,9 @@ static int exec_module(PyObject *module) {
         return -1;
     }
     if (cirron_frame_init(module) != 0 || cirron_scope_init(module) != 0 ||
-        cirron_table_init_types(module) != 0 || cirron_export_init_types(module) != 0 || cirron_records_init(module) != 0 || cirron_tree_chunks_init(module) != 0 || cirron_lifecycle_init(module) != 0 ||
+        cirron_table_init_types(module) != 0 || cirron_export_init_types(module) != 0 ||
+        cirron_records_init(module) != 0 || cirron_tree_chunks_init(module) != 0 ||
+        cirron_lifecycle_init(module) != 0 ||
         PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
         return -1;
     }

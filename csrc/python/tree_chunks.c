@@ -8,8 +8,9 @@
 enum { CHUNK_BYTES = 1 << 20, CHUNK_ROOM = CHUNK_BYTES + 4096 };
 
 typedef struct tree_chunks {
-    PyObject_HEAD cirron_table *table; /* owned */
-    cirron_tree_text *text;            /* owned */
+    PyObject_HEAD
+    cirron_table *table;    /* owned */
+    cirron_tree_text *text; /* owned */
     cirron_output out;
 } tree_chunks;
 

@@ -16,6 +16,7 @@ from cirron import _core
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+ON_THEIR_OWN = {"python.md", "querying.md"}  # need a spool and more: test_querying runs them
 
 # What the snippets take for granted.
 GIVEN = """
@@ -44,7 +45,11 @@ def test_first_lines_leave_a_trace_that_the_terminal_shows(page):
     )
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES[1:] if page.name not in ON_THEIR_OWN],
+    ids=lambda page: page.name,
+)
 def test_python_of_the_guides_runs(page):
     for block in blocks(page, "python"):
         with contextlib.redirect_stdout(io.StringIO()):
