@@ -1,14 +1,17 @@
 """A bar that shows how far a long piece of work has come."""
 
-import os
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _PATIENCE_S = 0.4
-_BETWEEN_S = 0.1
-_WIDTH = 30
 
 
 @contextmanager
@@ -18,26 +21,30 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     The bar stands on stderr, where that is a terminal, from the moment at which the work
     turns out to take a while, and is gone when it is done.
     """
-    if total <= 0 or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda steps: None
-        return
+    bar: Progress | None = None
     done = 0
-    shown = False
-    due = time.monotonic() + _PATIENCE_S
+    due = time.monotonic() + _PATIENCE_S if sys.stderr.isatty() else float("inf")
 
     def advance(steps: int) -> None:
-        nonlocal done, shown, due
+        nonlocal bar, done
         done += steps
-        if (now := time.monotonic()) >= due:
-            shown, due = True, now + _BETWEEN_S
-            full = min(_WIDTH * done // total, _WIDTH)
-            bar = "#" * full + "-" * (_WIDTH - full)
-            sys.stderr.write(f"\r{label} [{bar}] {min(100 * done // total, 100):3d}%")
-            sys.stderr.flush()
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=done)
+        elif time.monotonic() >= due:
+            bar = _start(label, total, done)
 
     try:
         yield advance
     finally:
-        if shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+        if bar is not None:
+            bar.stop()
+
+
+def _start(label: str, total: int, done: int) -> Progress:
+    from rich.console import Console  # slow to import
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    bar.add_task(label, total=total, completed=done)
+    bar.start()
+    return bar
