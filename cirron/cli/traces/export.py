@@ -52,8 +52,8 @@ _Advance = Callable[[int], None]
     "--output",
     "target",
     metavar="<path>",
-    help="File to write; a directory for parquet, and for otel to split it into requests. "
-    f"Without it ./{_NAME} with the format's extension.",
+    help="File to write, or - for standard output; a directory for parquet, and for otel to "
+    f"split it into requests. Without it ./{_NAME} with the format's extension.",
 )
 @click.option("--session", "prefix", metavar="<id>", help="Export the session whose id begins so.")
 @click.option(
@@ -69,6 +69,8 @@ def export(name: str, target: str | None, prefix: str | None, partition: bool, s
         raise click.UsageError("--partition goes with --format parquet.")
     if target == "":
         raise click.UsageError("--output is empty. Name a file or a directory.")
+    if target == "-" and form == "parquet":
+        raise click.UsageError("parquet is several files; name a directory with --output.")
     path, as_requests = _destination(form, target)
     found = traces.read(spool)
     session = None if prefix is None else traces.find(found.sessions, prefix).number
@@ -79,6 +81,9 @@ def export(name: str, target: str | None, prefix: str | None, partition: bool, s
     try:
         if form == "parquet":
             _export_parquet(table, path, session, partition)
+        elif target == "-":
+            output.write_chunks(table.export(form, session))
+            return
         elif as_requests:
             _export_requests(table, path, session)
         else:
