@@ -577,6 +577,23 @@ def test_default_names_are_in_the_current_directory(factory: SpoolFactory, tmp_p
     ]
 
 
+def test_parquet_and_csv_agree_row_by_row(factory: SpoolFactory, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    training_run(factory)
+    result = run(factory, "parquet", "--output", str(tmp_path / "exported"))
+    assert result.exit_code == 0, result.output
+    spans = parquet.read_table(tmp_path / "exported" / "spans.parquet").to_pylist()
+    by_id = {span["id"]: span for span in spans}
+    rows = csv_rows(factory)
+    assert len(rows) == len(spans) == len(by_id)
+    for row in rows:
+        span = by_id[row.pop("span_id")]
+        assert json.loads(row.pop("attrs_json")) == json.loads(span["attrs_json"])
+        assert {k: v or None for k, v in row.items()} == {
+            k: None if span[k] is None else str(span[k]) for k in row
+        }
+
+
 def test_a_directory_as_output_gets_the_default_name(factory: SpoolFactory, tmp_path: Path) -> None:
     training_run(factory)
     assert run(factory, "csv", "--output", f"{tmp_path}/new/").exit_code == 0
