@@ -25,6 +25,7 @@ import click
 from cirron._core import format_duration
 
 _LINES_PER_WRITE = 512
+_CHUNKS_BEFORE_A_THREAD = 4
 _UNLIMITED_WIDTH = 1_000_000
 _ID_DIGITS = 8
 _LEAST_FOLDED = 16
@@ -113,7 +114,7 @@ def write_chunks(chunks: Iterable[str | bytes]) -> None:
             binary = out.buffer
     most = _most_bytes_at_once(out)
     try:
-        for chunk in chunks:
+        for chunk in _ahead(chunks):
             if isinstance(chunk, str):
                 out.write(chunk)
             elif binary is None:
@@ -130,6 +131,22 @@ def write_chunks(chunks: Iterable[str | bytes]) -> None:
         if error.errno == errno.EPIPE:
             sys.exit(0)
         raise click.ClickException(f"Could not write the output: {error.strerror}") from error
+
+
+def _ahead(chunks: Iterable[str | bytes]) -> Iterator[str | bytes]:
+    """Yields `chunks`; in long output each is made while the one before is being written."""
+    remaining = iter(chunks)
+    yield from islice(remaining, _CHUNKS_BEFORE_A_THREAD)
+    chunk = next(remaining, None)
+    if chunk is None:
+        return
+    from concurrent.futures import ThreadPoolExecutor  # slow to import
+
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        while chunk is not None:
+            pending = maker.submit(next, remaining, None)
+            yield chunk
+            chunk = pending.result()
 
 
 def _most_bytes_at_once(out: TextIO) -> int:
