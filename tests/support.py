@@ -78,3 +78,14 @@ def flushed_marks() -> list[dict[str, Any]]:
     """Flushes, and returns the marks of the default spool in the order in which they lie."""
     ci.flush()
     return [mark for batch in spool_batches() for mark in batch["marks"]]
+
+
+def roots() -> list[dict[str, Any]]:
+    """The trees of the trace buffer."""
+    found: list[dict[str, Any]] = ci.trace(format="dict")["roots"]
+    return found
+
+
+def depth() -> int:
+    """How many scopes are open in the calling context."""
+    return int(ci.health()["scope_depth"])

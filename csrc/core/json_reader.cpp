@@ -16,6 +16,8 @@
 #include <simdjson.h>
 #include <string_view>
 
+#include "core/json_strings.h"
+
 extern "C" {
 #include "core/json_reader.h"
 #include "core/json_scalar.h"
@@ -51,18 +53,6 @@ std::string_view view(cirron_text text) {
 cirron_text trim(std::string_view token) {
     size_t last = token.find_last_not_of(" \t\n\r");
     return {token.data(), last == std::string_view::npos ? 0 : last + 1};
-}
-
-error_code unescape(ondemand::raw_json_string raw, cirron_text *text) {
-    char *data = const_cast<char *>(raw.raw()); // into the reader's own bytes
-    text->data = data;
-    return cirron_json_unescape(data, &text->len) ? simdjson::SUCCESS : simdjson::STRING_ERROR;
-}
-
-error_code read_string(ondemand::value &value, cirron_text *text) {
-    ondemand::raw_json_string raw;
-    error_code error = value.get_raw_json_string().get(raw);
-    return error ? error : unescape(raw, text);
 }
 
 error_code read_null(ondemand::value &value) {

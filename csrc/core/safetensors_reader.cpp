@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/json_strings.h"
+
 extern "C" {
 #include "core/buffer.h"
 #include "core/json_scalar.h"
@@ -97,18 +99,6 @@ int malformed(error_code error, char *why) {
 }
 
 // ---- fields
-
-error_code unescape(ondemand::raw_json_string raw, cirron_text *text) {
-    char *data = const_cast<char *>(raw.raw()); // into the header's own bytes
-    text->data = data;
-    return cirron_json_unescape(data, &text->len) ? simdjson::SUCCESS : simdjson::STRING_ERROR;
-}
-
-error_code read_string(ondemand::value &value, cirron_text *text) {
-    ondemand::raw_json_string raw;
-    error_code error = value.get_raw_json_string().get(raw);
-    return error ? error : unescape(raw, text);
-}
 
 // Appends the numbers of an array and counts them.
 error_code read_numbers(ondemand::value &value, cirron_buffer *numbers, size_t *count) {

@@ -5,6 +5,7 @@ import functools
 import inspect
 
 import pytest
+from support import depth, roots
 
 import cirron as ci
 
@@ -13,14 +14,6 @@ import cirron as ci
 def session():
     with ci.profile(output="none"):
         yield
-
-
-def roots():
-    return ci.trace(format="dict")["roots"]
-
-
-def depth():
-    return ci.health()["scope_depth"]
 
 
 def test_every_call_is_a_span_of_its_own():

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from support import depth, roots
 
 import cirron as ci
 
@@ -14,14 +15,6 @@ import cirron as ci
 def session():
     with ci.profile(output="none"):
         yield
-
-
-def roots():
-    return ci.trace(format="dict")["roots"]
-
-
-def depth():
-    return ci.health()["scope_depth"]
 
 
 class Stream:
