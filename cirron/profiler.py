@@ -157,7 +157,7 @@ def _start_session(profiler: Profiler) -> None:
     attributes = session_attributes()
     if "spool" in settings.output:
         profiler._spool_dir = _absolute(os.path.join(settings.path, "spool"))
-    sink_outputs = tuple(name for name in settings.output if name != "spool")
+    sink_outputs = tuple(name for name in settings.output if name in ("log", "stdout"))
     if sink_outputs:
         from cirron.sinks import Sink
 
