@@ -25,6 +25,7 @@ static void dealloc_frame(PyObject *self) {
     cirron_frame *frame = (cirron_frame *)self;
     PyTypeObject *type = Py_TYPE(self);
     Py_CLEAR(frame->parent);
+    Py_CLEAR(frame->notes);
     if (kept_count < KEPT_FRAMES) {
         kept_frames[kept_count++] = frame;
     } else {
@@ -91,8 +92,12 @@ static void shorten_link(cirron_frame *frame) {
     }
 }
 
+static PyObject *get_variable(void) {
+    return direct_get != NULL ? direct_get(variable, NULL, 0) : PyObject_CallNoArgs(bound_get);
+}
+
 cirron_frame *cirron_frame_current(PyObject **held) {
-    *held = direct_get != NULL ? direct_get(variable, NULL, 0) : PyObject_CallNoArgs(bound_get);
+    *held = get_variable();
     if (*held == NULL || *held == Py_None) {
         return NULL;
     }
@@ -117,18 +122,19 @@ cirron_frame *cirron_frame_new(cirron_frame *parent) {
     }
     Py_XINCREF((PyObject *)parent);
     frame->parent = parent;
+    frame->notes = NULL;
     frame->scopes = 0;
     frame->marks = 0;
     frame->depth = 1;
     frame->closed = false;
+    frame->is_request = false;
     return frame;
 }
 
-int cirron_frame_push(cirron_frame *frame) {
+static int set_variable(PyObject *value) {
     int was_enabled = PyGC_Disable();
-    PyObject *token = direct_set != NULL
-                          ? direct_set(variable, (PyObject *)frame)
-                          : PyObject_CallFunctionObjArgs(bound_set, (PyObject *)frame, NULL);
+    PyObject *token = direct_set != NULL ? direct_set(variable, value)
+                                         : PyObject_CallFunctionObjArgs(bound_set, value, NULL);
     if (was_enabled) {
         PyGC_Enable();
     }
@@ -137,6 +143,47 @@ int cirron_frame_push(cirron_frame *frame) {
     }
     Py_DECREF(token);
     return 0;
+}
+
+int cirron_frame_push(cirron_frame *frame) {
+    return set_variable((PyObject *)frame);
+}
+
+PyObject *cirron_frame_begin_turn(cirron_frame *frame) {
+    PyObject *before = get_variable();
+    if (before == NULL || set_variable((PyObject *)frame) != 0) {
+        PyErr_Clear();
+        Py_CLEAR(before);
+    }
+    return before;
+}
+
+cirron_frame *cirron_frame_end_turn(PyObject *before) {
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *held; /* Owned */
+    cirron_frame *left = cirron_frame_current(&held);
+    Py_XINCREF((PyObject *)left);
+    (void)set_variable(before); /* no memory: the context keeps a frame that will close */
+    Py_XDECREF(held);
+    Py_DECREF(before);
+    PyErr_Restore(type, value, traceback); /* drops what was raised here */
+    return left;
+}
+
+void cirron_frame_leave(const cirron_frame *frame) {
+    PyObject *held; /* Owned */
+    for (const cirron_frame *at = cirron_frame_current(&held); at != NULL; at = at->parent) {
+        if (at == frame) {
+            cirron_frame *parent = skip_closed(frame->parent);
+            (void)set_variable(parent != NULL ? (PyObject *)parent : Py_None); /* as above */
+            break;
+        }
+    }
+    Py_XDECREF(held);
+    PyErr_Clear();
 }
 
 uint32_t cirron_frame_depth(const cirron_frame *frame) {

@@ -17,6 +17,7 @@
 typedef struct cirron_frame {
     PyObject_HEAD
     struct cirron_frame *parent; /* Owned: nearest ancestor not known to be closed, or NULL */
+    PyObject *notes;             /* Owned, or NULL: see cirron_request_notes */
     cirron_id id;
     uint32_t generation; /* of the process that opened it */
     uint32_t session;
@@ -24,6 +25,7 @@ typedef struct cirron_frame {
     uint32_t marks;  /* on it and on them */
     uint32_t depth;  /* open frames from the outermost to this one, at most */
     bool closed;
+    bool is_request;
 } cirron_frame;
 
 int cirron_frame_init(PyObject *module);
@@ -37,6 +39,18 @@ cirron_frame *cirron_frame_new(cirron_frame *parent);
 
 /* Makes `frame` the current one of this context; the caller holds the old value. */
 int cirron_frame_push(cirron_frame *frame);
+
+/* For work that runs in turns, each perhaps in another context: puts `frame` in the place
+ * of what is current here and returns that, owned; NULL, with no exception set, when
+ * there is no memory. Whoever gets it hands it to cirron_frame_end_turn. */
+PyObject *cirron_frame_begin_turn(cirron_frame *frame);
+
+/* Puts back `before`, which it takes over. Returns the innermost frame that the turn left
+ * open, owned, or NULL. An exception that is set stays set. */
+cirron_frame *cirron_frame_end_turn(PyObject *before);
+
+/* Makes `frame`'s parent current where `frame` or a descendant is. */
+void cirron_frame_leave(const cirron_frame *frame);
 
 /* Open frames from the outermost to `frame`, counted. */
 uint32_t cirron_frame_depth(const cirron_frame *frame);

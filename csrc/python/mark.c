@@ -7,14 +7,15 @@
 
 #include "core/clock.h"
 #include "python/attrs.h"
-#include "python/frame.h"
 #include "python/names.h"
 #include "python/recording.h"
+#include "python/scope.h"
 
 /* The arguments of one call. */
 typedef struct call {
-    PyObject *name;  /* Borrowed */
-    PyObject *value; /* Borrowed */
+    PyObject *name;      /* Borrowed */
+    PyObject *value;     /* Borrowed */
+    cirron_frame *frame; /* Borrowed, or NULL: the innermost open one */
     uint8_t kind;
     bool has_attrs;
 } call;
@@ -155,12 +156,14 @@ static int convert(PyObject *value, cirron_buffer *scratch, scalar *out, PyObjec
 }
 
 /* Fills in the span that the mark belongs to and counts the mark there. */
-static int find_span(cirron_id *span_id, uint32_t *session_number) {
-    PyObject *held; /* Owned */
-    cirron_frame *frame = cirron_frame_current(&held);
-    if (held == NULL) {
-        PyErr_Clear();
-        return -1;
+static int find_span(cirron_frame *frame, cirron_id *span_id, uint32_t *session_number) {
+    PyObject *held = NULL; /* Owned */
+    if (frame == NULL) {
+        frame = cirron_frame_current(&held);
+        if (held == NULL) {
+            PyErr_Clear();
+            return -1;
+        }
     }
     const cirron_session *session = &cirron_current_session;
     if (frame != NULL) {
@@ -171,7 +174,7 @@ static int find_span(cirron_id *span_id, uint32_t *session_number) {
         *span_id = session->running ? session->id : (cirron_id){{0}};
         *session_number = session->number;
     }
-    Py_DECREF(held);
+    Py_XDECREF(held);
     return 0;
 }
 
@@ -181,7 +184,7 @@ static int record_mark(const call *call, const scalar *value, const cirron_buffe
     cirron_name_ref name;
     cirron_id span_id;
     uint32_t session;
-    if (recorder == NULL || find_span(&span_id, &session) != 0 ||
+    if (recorder == NULL || find_span(call->frame, &span_id, &session) != 0 ||
         cirron_name_find(call->name, recorder->generation, &scratch, &name) != CIRRON_OK) {
         cirron_buffer_fini(&scratch);
         return -1;
@@ -242,13 +245,9 @@ static int record_with_attrs(const call *call, const scalar *value, PyObject *co
     return status;
 }
 
-PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames) {
-    (void)module;
-    if (__builtin_expect(!cirron_the_recording.enabled, 0)) {
-        Py_RETURN_NONE;
-    }
-    call call = {0};
+static PyObject *mark_frame(cirron_frame *frame, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames) {
+    call call = {.frame = frame};
     if (parse_call(args, nargs, kwnames, &call) != 0) {
         return NULL;
     }
@@ -275,4 +274,35 @@ PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
         cirron_warn_of_disk();
     }
     Py_RETURN_NONE;
+}
+
+PyObject *cirron_mark(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames) {
+    (void)module;
+    if (__builtin_expect(!cirron_the_recording.enabled, 0)) {
+        Py_RETURN_NONE;
+    }
+    return mark_frame(NULL, args, nargs, kwnames);
+}
+
+PyObject *cirron_mark_on(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames) {
+    (void)module;
+    if (nargs == 0 || !cirron_scope_check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "mark_on() needs a scope");
+        return NULL;
+    }
+    const Scope *scope = (const Scope *)args[0];
+    if (scope->state != SCOPE_OPEN) {
+        Py_RETURN_NONE;
+    }
+    return mark_frame(scope->frame, args + 1, nargs - 1, kwnames);
+}
+
+void cirron_mark_float(cirron_frame *frame, PyObject *name, double value) {
+    call call = {.name = name, .frame = frame, .kind = CIRRON_MARK_POINT};
+    scalar number = {.type = CIRRON_VALUE_FLOAT, .as_float = value, .text = {.data = ""}};
+    if (record_mark(&call, &number, &(cirron_buffer){.data = ""}) != 0) {
+        cirron_count_lost_mark();
+    }
 }

@@ -9,8 +9,10 @@
 #include "python/frame.h"
 #include "python/lifecycle.h"
 #include "python/mark.h"
+#include "python/request.h"
 #include "python/safetensors.h"
 #include "python/scope.h"
+#include "python/stream.h"
 #include "python/table.h"
 #include "python/trace.h"
 #include "python/tree_chunks.h"
@@ -40,6 +42,15 @@ PyDoc_STRVAR(mark_doc,
 static PyMethodDef methods[] = {
     {"scope", (PyCFunction)(void *)cirron_scope, METH_FASTCALL | METH_KEYWORDS, scope_doc},
     {"mark", (PyCFunction)(void *)cirron_mark, METH_FASTCALL | METH_KEYWORDS, mark_doc},
+    {"mark_on", (PyCFunction)(void *)cirron_mark_on, METH_FASTCALL | METH_KEYWORDS,
+     "As mark(), on the open scope that comes first."},
+    {"open_request", cirron_open_request, METH_NOARGS, "open_request()\n--\n\nAn open request."},
+    {"finish_request", (PyCFunction)(void *)cirron_finish_request, METH_FASTCALL,
+     "finish_request(request, result, timed, /)\n--\n\nWhat the caller gets."},
+    {"fail_request", (PyCFunction)(void *)cirron_fail_request, METH_FASTCALL,
+     "fail_request(request, error, /)\n--\n\nCloses the request with its error."},
+    {"request_notes", (PyCFunction)(void *)cirron_request_notes, METH_FASTCALL,
+     "The notes of a request, or of the innermost open one; None for no notes or no request."},
     {"read_spool", (PyCFunction)(void *)cirron_read_spool, METH_O,
      "read_spool(paths)\n--\n\nBatch files as one SpanTable."},
     {"format_duration", (PyCFunction)(void *)cirron_format_duration, METH_O,
@@ -70,9 +81,10 @@ static int exec_module(PyObject *module) {
         return -1;
     }
     if (cirron_frame_init(module) != 0 || cirron_scope_init(module) != 0 ||
-        cirron_table_init_types(module) != 0 || cirron_export_init_types(module) != 0 ||
-        cirron_records_init(module) != 0 || cirron_tree_chunks_init(module) != 0 ||
-        cirron_lifecycle_init(module) != 0 ||
+        cirron_request_init(module) != 0 || cirron_stream_span_init(module) != 0 ||
+        cirron_stream_init(module) != 0 || cirron_table_init_types(module) != 0 ||
+        cirron_export_init_types(module) != 0 || cirron_records_init(module) != 0 ||
+        cirron_tree_chunks_init(module) != 0 || cirron_lifecycle_init(module) != 0 ||
         PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
         return -1;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/id.h"
 #include "python/attrs.h"
 #include "python/names.h"
 #include "python/recording.h"
@@ -326,6 +327,17 @@ static void record_span(Scope *scope, cirron_recorder *recorder, int64_t duratio
     }
 }
 
+/* {"request_id":"<32 hex digits>"}, the attributes of a request that has no other. */
+static size_t write_request_id(const Scope *scope, char text[64]) {
+    static const char before[] = "{\"request_id\":\"";
+    static const char after[] = "\"}";
+    size_t len = sizeof before - 1;
+    memcpy(text, before, len);
+    cirron_id_to_hex(&scope->request_id, text + len);
+    memcpy(text + len + 32, after, sizeof after - 1);
+    return len + 32 + sizeof after - 1;
+}
+
 static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs) {
     int64_t now = cirron_monotonic_ns();
     cirron_recorder *recorder = cirron_recorder_get();
@@ -351,7 +363,9 @@ static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs
         return; /* opened before a fork: the parent's */
     }
     if (scope->attrs == NULL && scope->big_index == NULL) {
-        record_span(scope, recorder, duration, cpu, &(cirron_buffer){.data = ""});
+        char text[64] = "";
+        size_t len = scope->is_request ? write_request_id(scope, text) : 0;
+        record_span(scope, recorder, duration, cpu, &(cirron_buffer){.data = text, .len = len});
         return;
     }
     cirron_attrs attrs;

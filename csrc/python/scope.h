@@ -22,6 +22,7 @@ typedef struct Scope {
     PyObject *big_index; /* Owned, or NULL: an index outside int64 */
     cirron_frame *frame; /* Owned, or NULL: never recorded */
     cirron_id parent_id;
+    cirron_id request_id;
     int64_t index;
     int64_t opened_ns; /* monotonic */
     int64_t start_ns;  /* 0: not opened, or disabled then */
@@ -32,7 +33,10 @@ typedef struct Scope {
     bool has_parent;
     bool has_index;
     bool has_cpu;
+    bool is_request; /* request_id is an attribute */
 } Scope;
+
+bool cirron_scope_check(PyObject *object);
 
 int cirron_scope_init(PyObject *module);
 

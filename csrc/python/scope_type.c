@@ -35,17 +35,37 @@ Scope *cirron_scope_new(PyObject *name) {
     scope->has_parent = false;
     scope->has_index = false;
     scope->has_cpu = false;
+    scope->is_request = false;
     return scope;
 }
 
+bool cirron_scope_check(PyObject *object) {
+    return Py_IS_TYPE(object, scope_type);
+}
+
+static PyObject *hex_of(const cirron_id *id) {
+    char hex[32];
+    cirron_id_to_hex(id, hex);
+    return PyUnicode_FromStringAndSize(hex, sizeof hex);
+}
+
 PyObject *cirron_scope_attrs(Scope *scope) {
-    if (scope->attrs == NULL) {
-        scope->attrs = PyDict_New();
-        if (scope->attrs != NULL) {
-            PyObject_GC_Track(scope);
-        }
+    if (scope->attrs != NULL) {
+        return scope->attrs;
     }
-    return scope->attrs;
+    PyObject *attrs = PyDict_New();
+    if (attrs != NULL && scope->is_request) {
+        PyObject *request_id = hex_of(&scope->request_id);
+        if (request_id == NULL || PyDict_SetItemString(attrs, "request_id", request_id) != 0) {
+            Py_CLEAR(attrs);
+        }
+        Py_XDECREF(request_id);
+    }
+    if (attrs != NULL) {
+        scope->attrs = attrs;
+        PyObject_GC_Track(scope);
+    }
+    return attrs;
 }
 
 static void dealloc_scope(PyObject *self) {
@@ -82,12 +102,6 @@ static int clear_scope(PyObject *self) {
         PyDict_Clear(scope->attrs); /* the dict itself stays: it says that we are tracked */
     }
     return 0;
-}
-
-static PyObject *hex_of(const cirron_id *id) {
-    char hex[32];
-    cirron_id_to_hex(id, hex);
-    return PyUnicode_FromStringAndSize(hex, sizeof hex);
 }
 
 static PyObject *get_id(PyObject *self, void *closure) {
