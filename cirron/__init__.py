@@ -19,6 +19,7 @@ from cirron.env import env
 from cirron.errors import CirronDependencyError, CirronError
 from cirron.loops import batches, epochs
 from cirron.profiler import Profiler, flush, health, profile, shutdown
+from cirron.serving.decorator import inference
 from cirron.trace import trace
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "epochs",
     "flush",
     "health",
+    "inference",
     "mark",
     "profile",
     "scope",

@@ -1,7 +1,9 @@
 """The C extension. Private: `cirron` is the public face."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Literal, TypeVar, final
+
+from typing_extensions import disjoint_base
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,6 +41,80 @@ def mark(
     kind: Literal["point", "summary"] = "point",
     **attrs: Any,
 ) -> None: ...
+def mark_on(
+    scope: Scope,
+    name: str,
+    value: float | int | str | bool,
+    *,
+    kind: Literal["point", "summary"] = "point",
+    **attrs: Any,
+) -> None:
+    """As `mark`, on an open scope; nothing when it is not open."""
+
+# ---- requests: a request is an open Scope `request` with the attribute `request_id`
+
+def open_request() -> Scope: ...
+def finish_request(request: Scope, result: Any, timed: bool, /) -> Any:
+    """Closes the request, or leaves it to a stream; returns what the caller gets."""
+
+def fail_request(request: Scope, error: BaseException, /) -> None: ...
+def request_notes(request: Scope = ..., /) -> dict[str, int | str] | None:
+    """The notes of a request, None when there are none; without an argument those of the
+    innermost open request of this context, None outside."""
+
+@disjoint_base
+class StreamSpan:
+    """The request of a stream, current only while the stream makes an item.
+
+    A subclass has `see(item)`, `see_text(item)`, which returns 1 for plain text, 2 for
+    events and 3 in the middle of one, and `end(completed, error)`, which is called once.
+    """
+
+    def __init__(self, request: Scope, timed: bool, /) -> None: ...
+    def close(self) -> None:
+        """The consumer closed the stream: `end(False, None)`, unless it has ended."""
+    @property
+    def request(self) -> Scope: ...
+    @property
+    def items(self) -> int: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def first_ms(self) -> float | None: ...
+    @property
+    def rest_ms(self) -> float: ...
+    @property
+    def longest_gap_ms(self) -> float: ...
+    @property
+    def open_ms(self) -> float: ...
+
+class Stream:
+    """Hands on the items of `source`, each made in a turn of `span`."""
+
+    def __init__(self, source: Iterator[Any], span: StreamSpan, /) -> None: ...
+    @property
+    def cirron_source(self) -> Any: ...
+    @property
+    def cirron_span(self) -> StreamSpan: ...
+    def __iter__(self) -> Stream: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, *args: Any) -> Any: ...
+    def close(self) -> Any: ...
+
+class AsyncStream:
+    """As Stream, for `async for`."""
+
+    def __init__(self, source: AsyncIterator[Any], span: StreamSpan, /) -> None: ...
+    @property
+    def cirron_source(self) -> Any: ...
+    @property
+    def cirron_span(self) -> StreamSpan: ...
+    def __aiter__(self) -> AsyncStream: ...
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+    def asend(self, value: Any, /) -> Coroutine[Any, Any, Any]: ...
+    def athrow(self, *args: Any) -> Coroutine[Any, Any, Any]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]: ...
 
 # ---- lifecycle: one session at a time; none of these raises once its arguments are right
 

@@ -8,6 +8,7 @@ from cirron import _core
 from cirron.env import env
 from cirron.loops import batches, epochs
 from cirron.profiler import Profiler, start
+from cirron.serving.decorator import inference
 from cirron.trace import trace
 
 TYPE_CHECKING = False
@@ -80,4 +81,5 @@ class Cirron:
     epochs = staticmethod(epochs)
     batches = staticmethod(batches)
     trace = staticmethod(trace)
+    inference = staticmethod(inference)
     env = staticmethod(env)

@@ -1,4 +1,4 @@
-"""What `@ci.scope("name")` makes of a function: the same function, each call in a scope."""
+"""Functions whose calls are spans: what a decorator makes of each kind of function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from cirron import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
+
+    Wrap = Callable[[Any], Any]
 
 
 def wrap(fn: Any, name: str, index: int | None, attrs: dict[str, Any]) -> Any:
@@ -27,29 +30,63 @@ def wrap(fn: Any, name: str, index: int | None, attrs: dict[str, Any]) -> Any:
     Raises:
         TypeError: `fn` can't be called.
     """
-    if isinstance(fn, (staticmethod, classmethod)):
-        return type(fn)(wrap(fn.__func__, name, index, attrs))
-    if not callable(fn):
-        raise TypeError(f"@ci.scope decorates functions, not {type(fn).__name__!r} objects")
-    import inspect  # here, because the import takes a while and many programs don't decorate
 
     def open_scope() -> _core.Scope:
         return _core.scope(name, index, **attrs)
+
+    return by_kind(
+        fn,
+        "@ci.scope",
+        function=lambda fn: _function(fn, open_scope),
+        coroutine_function=lambda fn: _coroutine_function(fn, open_scope),
+        generator_function=lambda fn: generator_function(fn, open_scope),
+        async_generator_function=lambda fn: async_generator_function(fn, open_scope),
+    )
+
+
+def by_kind(
+    fn: Any,
+    decorator: str,
+    *,
+    function: Wrap,
+    coroutine_function: Wrap,
+    generator_function: Wrap,
+    async_generator_function: Wrap,
+) -> Any:
+    """Wraps `fn` by the one of the four that fits, under the name and signature of `fn`.
+
+    Raises:
+        TypeError: `fn` can't be called; the message names the `decorator`.
+    """
+    if isinstance(fn, (staticmethod, classmethod)):
+        inner = by_kind(
+            fn.__func__,
+            decorator,
+            function=function,
+            coroutine_function=coroutine_function,
+            generator_function=generator_function,
+            async_generator_function=async_generator_function,
+        )
+        return type(fn)(inner)
+    if not callable(fn):
+        raise TypeError(f"{decorator} decorates functions, not {type(fn).__name__!r} objects")
+    import inspect  # here, because the import takes a while and many programs don't decorate
 
     def is_a(kind: Callable[[Any], bool]) -> bool:
         return kind(fn) or kind(type(fn).__call__)  # an object's call may be a coroutine too
 
     if is_a(inspect.iscoroutinefunction):
-        return _wrap_coroutine_function(fn, open_scope)
-    if is_a(inspect.isasyncgenfunction):
-        return _wrap_async_generator_function(fn, open_scope)
-    if is_a(inspect.isgeneratorfunction):
-        return _wrap_generator_function(fn, open_scope)
-    return _wrap_function(fn, open_scope)
+        wrapper = coroutine_function(fn)
+    elif is_a(inspect.isasyncgenfunction):
+        wrapper = async_generator_function(fn)
+    elif is_a(inspect.isgeneratorfunction):
+        wrapper = generator_function(fn)
+    else:
+        wrapper = function(fn)
+    return functools.wraps(fn)(wrapper)
 
 
-def _wrap_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
-    @functools.wraps(fn)
+def _function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         with open_scope():
             return fn(*args, **kwargs)
@@ -57,8 +94,7 @@ def _wrap_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
     return call
 
 
-def _wrap_coroutine_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
-    @functools.wraps(fn)
+def _coroutine_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
         with open_scope():
             return await fn(*args, **kwargs)
@@ -66,19 +102,21 @@ def _wrap_coroutine_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> 
     return call
 
 
-def _wrap_generator_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
-    @functools.wraps(fn)
+def generator_function(fn: Any, around: Callable[[], AbstractContextManager[Any]]) -> Any:
+    """Returns a generator function that yields what `fn`'s iterators do, `around` them all."""
+
     def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with open_scope():
+        with around():
             return (yield from fn(*args, **kwargs))
 
     return generate
 
 
-def _wrap_async_generator_function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:
-    @functools.wraps(fn)
+def async_generator_function(fn: Any, around: Callable[[], AbstractContextManager[Any]]) -> Any:
+    """As `generator_function`, of an async generator function."""
+
     async def generate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        with open_scope():
+        with around():
             source = fn(*args, **kwargs)
             step = source.__anext__()
             while True:

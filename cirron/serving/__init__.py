@@ -1,0 +1,1 @@
+"""Requests to a model: the decorator, the streams that it hands out, and their tokens."""

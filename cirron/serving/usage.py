@@ -1,0 +1,240 @@
+"""Token counts, read from what clients of language models return: a result, an event, SSE text.
+
+The counts lie in `usage`, in one of three shapes: OpenAI's chat completions
+(`prompt_tokens`), OpenAI's Responses API (`input_tokens` and a total) and Anthropic's
+messages (`input_tokens`, no total). Each comes as an object of its client or as plain JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LARGEST = 2**63 - 1  # what a mark of type "int" holds
+_KEY = '"usage"'
+_LONGEST_USAGE = 4096  # characters of JSON; the clients' own take less than 1,000
+_BEGINNINGS = ("data:", "event:", "id:", "retry:", ":", "{")
+_HEAD = 5  # characters that tell an event's line: `data:` or `{`
+
+
+def read_usage(value: object) -> dict[str, int | str] | None:
+    """Reads the token counts of a result or of one item of a stream.
+
+    They are looked for in `value.usage`, then in an event's `response` (`response.completed`)
+    and `message` (`message_start`); a mapping's keys count as its attributes.
+
+    Args:
+        value: anything; what its properties raise is ignored.
+
+    Returns:
+        A count by the name of its mark (`input_tokens`, `output_tokens`, `total_tokens`; with
+        OpenAI's chat completions also `prompt_tokens`, `completion_tokens`; where given
+        `cached_tokens`, `cache_creation_tokens`, `reasoning_tokens`), and under "source"
+        "openai" or "anthropic". None when there is no count.
+    """
+    usage = _get(value, "usage")
+    if usage is not None:
+        return _read(usage, value)
+    # An object is no event unless it has a type: asking a database row for its `message` may
+    # send a query.
+    if not isinstance(value, dict) and not isinstance(_get(value, "type"), str):
+        return None
+    for name in ("response", "message"):
+        holder = _get(value, name)
+        usage = None if holder is None else _get(holder, "usage")
+        if usage is not None:
+            return _read(usage, holder)
+    return None
+
+
+def merge(into: dict[str, int | str], found: dict[str, int | str]) -> None:
+    """Adds what a later item of the stream says: its counts replace the earlier ones.
+
+    A total that it does not give is summed anew, as Anthropic's stream needs, which gives the
+    input with its first event and the output with the last.
+    """
+    into.update(found)
+    if "total_tokens" not in found:
+        _sum_total(into)
+
+
+class EventText:
+    """Reads the token counts in a stream of text: server-sent events, or JSON line by line.
+
+    `feed` wants every chunk, but what begins where no line is unfinished and ends with one may
+    be left out when there is no `usage` in it. Only lines that begin
+    with `data:` or `{` count, so that a model that writes about `"usage"` is not believed.
+    At most 4 KiB are kept, whatever the size of an event: of an unfinished one only what begins
+    with its `"usage"`.
+    """
+
+    __slots__ = ("_head", "_held")
+
+    def __init__(self) -> None:
+        self._head = ""  # how the line that is not finished begins
+        self._held = ""  # its end, where that may be the beginning of a usage
+
+    @staticmethod
+    def begins_with(chunk: str | bytes) -> bool:
+        """Whether a stream that begins so is one of events."""
+        if isinstance(chunk, str):
+            return chunk.startswith(_BEGINNINGS)
+        return chunk.startswith(tuple(text.encode() for text in _BEGINNINGS))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last chunk ended within a line."""
+        return bool(self._head or self._held)
+
+    def feed(self, chunk: str | bytes | bytearray | memoryview) -> dict[str, int | str] | None:
+        """Returns the counts that this chunk completes, or None; never raises."""
+        try:
+            # Latin-1, because no cut breaks it; JSON's own characters are ASCII in UTF-8.
+            return self._feed(chunk if isinstance(chunk, str) else str(chunk, "latin-1"))
+        except Exception:
+            self._head = self._held = ""
+            return None
+
+    def _feed(self, chunk: str) -> dict[str, int | str] | None:
+        first_head = (self._head + chunk[:_HEAD].partition("\n")[0])[:_HEAD]
+        last_line = chunk.rfind("\n") + 1
+        self._head = chunk[last_line : last_line + _HEAD] if last_line else first_head
+        text = self._held + chunk
+        self._held = ""
+        found: dict[str, int | str] | None = None
+        line = 0
+        at = text.find(_KEY)
+        end = 0
+        while at >= 0:
+            end = at + len(_KEY)
+            line = text.rfind("\n", line, at) + 1 or line
+            head = text[line : line + _HEAD] if line else first_head
+            if head.startswith(("data:", "{")):
+                usage, end = _decode_object(text, end)
+                if end < 0:
+                    self._held = text[at:]
+                    return found
+                counts = _read(usage, None)
+                if counts is not None:
+                    if found is None:
+                        found = counts
+                    else:
+                        merge(found, counts)
+            at = text.find(_KEY, end)
+        quote = text.rfind('"', max(end, len(text) - len(_KEY) + 1))
+        if quote >= 0 and _KEY.startswith(text[quote:]):
+            self._held = text[quote:]
+        return found
+
+
+def _decode_object(text: str, start: int) -> tuple[object, int]:
+    """Decodes `: {...}` at `start`; returns it and its end, -1 where the text ends before it.
+
+    Where there is no such thing, the object is None and the end where to look on.
+    """
+    import json  # here, because few streams carry text with a usage
+
+    window = text[start : start + _LONGEST_USAGE]
+    value = window.lstrip(" \t")
+    if value.startswith(":"):
+        value = value[1:].lstrip(" \t")
+        if value.startswith("{"):
+            try:
+                usage, size = json.JSONDecoder().raw_decode(value)
+                return usage, start + len(window) - len(value) + size
+            except Exception:  # too deep, too long a number, no JSON, or not all of it yet
+                newline = value.find("\n")
+                if newline >= 0:
+                    return None, start + len(window) - len(value) + newline
+                if len(window) == _LONGEST_USAGE:
+                    return None, start + len(window)
+                return None, -1
+    return None, start if value or len(window) == _LONGEST_USAGE else -1
+
+
+def _read(usage: object, holder: object) -> dict[str, int | str] | None:
+    prompt = _count(usage, "prompt_tokens")
+    completion = _count(usage, "completion_tokens")
+    counts: dict[str, int | None] = {"prompt_tokens": prompt, "completion_tokens": completion}
+    of_chat = prompt is not None or completion is not None
+    if of_chat:
+        counts["input_tokens"] = prompt
+        counts["output_tokens"] = completion
+    else:
+        counts["input_tokens"] = _count(usage, "input_tokens")
+        counts["output_tokens"] = _count(usage, "output_tokens")
+    counts["total_tokens"] = _count(usage, "total_tokens")
+    if not of_chat and _is_of_anthropic(usage, holder):
+        source = "anthropic"
+        counts["cached_tokens"] = _count(usage, "cache_read_input_tokens")
+        counts["cache_creation_tokens"] = _count(usage, "cache_creation_input_tokens")
+    else:
+        source = "openai"
+        kinds = ("prompt", "completion") if of_chat else ("input", "output")
+        details = [_get(usage, f"{kind}_tokens_details") for kind in kinds]
+        counts["cached_tokens"] = _count(details[0], "cached_tokens")
+        counts["reasoning_tokens"] = _count(details[1], "reasoning_tokens")
+    found: dict[str, int | str] = {n: c for n, c in counts.items() if c is not None}
+    if not found:
+        return None
+    if "total_tokens" not in found:
+        _sum_total(found)
+    found["source"] = source
+    return found
+
+
+def _is_of_anthropic(usage: object, holder: object) -> bool:
+    """Tells Anthropic's counts from the Responses API's, whose names are the same."""
+    for cache in ("cache_read_input_tokens", "cache_creation_input_tokens"):
+        if _get(usage, cache) is not None:
+            return True
+    for detail in ("total_tokens", "input_tokens_details", "output_tokens_details"):
+        if _get(usage, detail) is not None:
+            return False
+    for part in (usage, holder):
+        package = str(_get(type(part), "__module__")).partition(".")[0]
+        if package in ("anthropic", "openai"):
+            return package == "anthropic"
+    kind = _get(holder, "type")
+    if isinstance(kind, str) and kind.startswith("response."):
+        return False
+    is_response: bool = _get(holder, "object") == "response"
+    return not is_response  # OpenAI's would have had a total
+
+
+def _sum_total(counts: dict[str, int | str]) -> None:
+    given, made = counts.get("input_tokens"), counts.get("output_tokens")
+    if isinstance(given, int) and isinstance(made, int):
+        counts["total_tokens"] = given + made
+
+
+def _count(holder: object, name: str) -> int | None:
+    """Returns a whole number of at least 0, None for all else."""
+    value = _get(holder, name)
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        if not isinstance(value, (int, float)):
+            from numbers import Integral  # NumPy's integers
+
+            if not isinstance(value, Integral):
+                return None
+        count = int(value)
+        return count if count == value and 0 <= count <= _LARGEST else None
+    except Exception:
+        return None
+
+
+def _get(holder: object, name: str) -> Any:
+    """Returns an attribute or a mapping's value; None where there is none or it raises."""
+    try:
+        if not isinstance(holder, dict):
+            value = getattr(holder, name, None)
+            if value is not None or not isinstance(holder, Mapping):
+                return value
+        return holder.get(name)
+    except Exception:
+        return None
