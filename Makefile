@@ -5,10 +5,10 @@ VENV ?= build/venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
-C_FILES := $(shell find csrc tests/native tests/fuzz -name '*.[ch]' -o -name '*.cpp')
+C_FILES := $(shell find csrc tests/native tests/fuzz benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench bench-cli bench-peers sanitize wheel docs format clean
+.PHONY: help demo test test-native lint bench bench-cli bench-gate bench-peers sanitize wheel docs format clean
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -52,6 +52,11 @@ bench: build/installed-test ## Measure against a floor in the same run
 
 bench-cli: build/installed-test ## Measure `cirron traces` on a million spans, in cats
 	$(BIN)/python benchmarks/cli.py
+
+bench-gate: build/installed-test build/native/CMakeCache.txt ## Count instructions; fail where 1 % were added
+	@CI=true sh .ci/system-packages
+	@$(BIN)/cmake --build build/native --target core_loop
+	$(BIN)/python benchmarks/gate build/native/core_loop
 
 bench-peers: build/installed-test ## Install the other profilers, each on its own, and measure all
 	$(BIN)/python benchmarks/peers.py
