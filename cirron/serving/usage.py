@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LARGEST = 2**63 - 1  # what a mark of type "int" holds
+_ABSENT = object()
+_EVENT_PARTS = ("response", "message", "chunk")  # what events have whose type begins so
+
 _KEY = '"usage"'
-_LONGEST_USAGE = 4096  # characters of JSON; the clients' own take less than 1,000
-_BEGINNINGS = ("data:", "event:", "id:", "retry:", ":", "{")
+_LONGEST_OPENING = 16  # characters of `: {`
+_LONGEST_USAGE = 4096  # characters of JSON; the servers' own take less than 1,000
 _HEAD = 5  # characters that tell an event's line: `data:` or `{`
 
 
 def read_usage(value: object) -> dict[str, int | str] | None:
     """Reads the token counts of a result or of one item of a stream.
 
-    They are looked for in `value.usage`, then in an event's `response` (`response.completed`)
-    and `message` (`message_start`); a mapping's keys count as its attributes.
+    They are looked for in `value.usage` and in what an event of such a type has: the `response`
+    of `response.completed`, the `message` of `message_start`, the `chunk` of `chunk`. A mapping's
+    keys count as its attributes.
 
     Args:
         value: anything; what its properties raise is ignored.
@@ -35,19 +39,26 @@ def read_usage(value: object) -> dict[str, int | str] | None:
         `cached_tokens`, `cache_creation_tokens`, `reasoning_tokens`), and under "source"
         "openai" or "anthropic". None when there is no count.
     """
-    usage = _get(value, "usage")
-    if usage is not None:
-        return _read(usage, value)
-    # An object is no event unless it has a type: asking a database row for its `message` may
-    # send a query.
-    if not isinstance(value, dict) and not isinstance(_get(value, "type"), str):
+    try:
+        return _find(value)
+    except Exception:
         return None
-    for name in ("response", "message"):
-        holder = _get(value, name)
-        usage = None if holder is None else _get(holder, "usage")
-        if usage is not None:
-            return _read(usage, holder)
-    return None
+
+
+def _find(value: object) -> dict[str, int | str] | None:
+    usage = _get(value, "usage", _ABSENT)
+    if usage is not _ABSENT:
+        return _read(usage, value)
+    # Only an event has its counts further inside. Asking just any object, such as a row of a
+    # database, for its `message` might send a query.
+    kind = _get(value, "type")
+    if not isinstance(kind, str):
+        return None
+    name = kind.partition(".")[0].partition("_")[0]
+    if name not in _EVENT_PARTS:
+        return None
+    part = _get(value, name)
+    return _read(_get(part, "usage"), part)
 
 
 def merge(into: dict[str, int | str], found: dict[str, int | str]) -> None:
@@ -64,8 +75,7 @@ def merge(into: dict[str, int | str], found: dict[str, int | str]) -> None:
 class EventText:
     """Reads the token counts in a stream of text: server-sent events, or JSON line by line.
 
-    `feed` wants every chunk, but what begins where no line is unfinished and ends with one may
-    be left out when there is no `usage` in it. Only lines that begin
+    `feed` wants every chunk, and costs little where there is no `usage`. Only lines that begin
     with `data:` or `{` count, so that a model that writes about `"usage"` is not believed.
     At most 4 KiB are kept, whatever the size of an event: of an unfinished one only what begins
     with its `"usage"`.
@@ -76,18 +86,6 @@ class EventText:
     def __init__(self) -> None:
         self._head = ""  # how the line that is not finished begins
         self._held = ""  # its end, where that may be the beginning of a usage
-
-    @staticmethod
-    def begins_with(chunk: str | bytes) -> bool:
-        """Whether a stream that begins so is one of events."""
-        if isinstance(chunk, str):
-            return chunk.startswith(_BEGINNINGS)
-        return chunk.startswith(tuple(text.encode() for text in _BEGINNINGS))
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether the last chunk ended within a line."""
-        return bool(self._head or self._held)
 
     def feed(self, chunk: str | bytes | bytearray | memoryview) -> dict[str, int | str] | None:
         """Returns the counts that this chunk completes, or None; never raises."""
@@ -105,12 +103,11 @@ class EventText:
         text = self._held + chunk
         self._held = ""
         found: dict[str, int | str] | None = None
-        line = 0
+        line = end = 0
         at = text.find(_KEY)
-        end = 0
         while at >= 0:
+            line = text.rfind("\n", end, at) + 1 or line
             end = at + len(_KEY)
-            line = text.rfind("\n", line, at) + 1 or line
             head = text[line : line + _HEAD] if line else first_head
             if head.startswith(("data:", "{")):
                 usage, end = _decode_object(text, end)
@@ -135,48 +132,49 @@ def _decode_object(text: str, start: int) -> tuple[object, int]:
 
     Where there is no such thing, the object is None and the end where to look on.
     """
+    opening = text[start : start + _LONGEST_OPENING]
+    marks = opening.replace(" ", "").replace("\t", "")
+    if not marks.startswith(":{"):
+        may_come = marks in ("", ":") and len(opening) < _LONGEST_OPENING
+        return None, -1 if may_come else start
     import json  # here, because few streams carry text with a usage
 
-    window = text[start : start + _LONGEST_USAGE]
-    value = window.lstrip(" \t")
-    if value.startswith(":"):
-        value = value[1:].lstrip(" \t")
-        if value.startswith("{"):
-            try:
-                usage, size = json.JSONDecoder().raw_decode(value)
-                return usage, start + len(window) - len(value) + size
-            except Exception:  # too deep, too long a number, no JSON, or not all of it yet
-                newline = value.find("\n")
-                if newline >= 0:
-                    return None, start + len(window) - len(value) + newline
-                if len(window) == _LONGEST_USAGE:
-                    return None, start + len(window)
-                return None, -1
-    return None, start if value or len(window) == _LONGEST_USAGE else -1
+    start += opening.index("{")
+    value = text[start : start + _LONGEST_USAGE]
+    try:
+        usage, size = json.JSONDecoder().raw_decode(value)
+        return usage, start + size
+    except Exception:  # too deep, too long a number, no JSON, or not all of it yet
+        newline = value.find("\n")
+        if newline >= 0:
+            return None, start + newline
+        return None, -1 if len(value) < _LONGEST_USAGE else start + len(value)
 
 
 def _read(usage: object, holder: object) -> dict[str, int | str] | None:
+    if usage is None:
+        return None
     prompt = _count(usage, "prompt_tokens")
     completion = _count(usage, "completion_tokens")
-    counts: dict[str, int | None] = {"prompt_tokens": prompt, "completion_tokens": completion}
     of_chat = prompt is not None or completion is not None
-    if of_chat:
-        counts["input_tokens"] = prompt
-        counts["output_tokens"] = completion
-    else:
-        counts["input_tokens"] = _count(usage, "input_tokens")
-        counts["output_tokens"] = _count(usage, "output_tokens")
-    counts["total_tokens"] = _count(usage, "total_tokens")
+    counts = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "input_tokens": prompt if of_chat else _count(usage, "input_tokens"),
+        "output_tokens": completion if of_chat else _count(usage, "output_tokens"),
+        "total_tokens": _count(usage, "total_tokens"),
+    }
     if not of_chat and _is_of_anthropic(usage, holder):
         source = "anthropic"
         counts["cached_tokens"] = _count(usage, "cache_read_input_tokens")
         counts["cache_creation_tokens"] = _count(usage, "cache_creation_input_tokens")
     else:
         source = "openai"
-        kinds = ("prompt", "completion") if of_chat else ("input", "output")
-        details = [_get(usage, f"{kind}_tokens_details") for kind in kinds]
-        counts["cached_tokens"] = _count(details[0], "cached_tokens")
-        counts["reasoning_tokens"] = _count(details[1], "reasoning_tokens")
+        read, made = ("prompt", "completion") if of_chat else ("input", "output")
+        counts["cached_tokens"] = _count(_get(usage, f"{read}_tokens_details"), "cached_tokens")
+        counts["reasoning_tokens"] = _count(
+            _get(usage, f"{made}_tokens_details"), "reasoning_tokens"
+        )
     found: dict[str, int | str] = {n: c for n, c in counts.items() if c is not None}
     if not found:
         return None
@@ -201,8 +199,7 @@ def _is_of_anthropic(usage: object, holder: object) -> bool:
     kind = _get(holder, "type")
     if isinstance(kind, str) and kind.startswith("response."):
         return False
-    is_response: bool = _get(holder, "object") == "response"
-    return not is_response  # OpenAI's would have had a total
+    return _get(holder, "object") != "response"  # OpenAI's would have had a total
 
 
 def _sum_total(counts: dict[str, int | str]) -> None:
@@ -213,10 +210,12 @@ def _sum_total(counts: dict[str, int | str]) -> None:
 
 def _count(holder: object, name: str) -> int | None:
     """Returns a whole number of at least 0, None for all else."""
-    value = _get(holder, name)
-    if value is None or isinstance(value, bool):
+    value = None if holder is None else _get(holder, name)
+    if value is None:
         return None
     try:
+        if isinstance(value, bool):
+            return None
         if not isinstance(value, (int, float)):
             from numbers import Integral  # NumPy's integers
 
@@ -228,13 +227,13 @@ def _count(holder: object, name: str) -> int | None:
         return None
 
 
-def _get(holder: object, name: str) -> Any:
-    """Returns an attribute or a mapping's value; None where there is none or it raises."""
+def _get(holder: object, name: str, default: object = None) -> Any:
+    """Returns an attribute or a mapping's value; the default where it has none or raises."""
     try:
         if not isinstance(holder, dict):
-            value = getattr(holder, name, None)
-            if value is not None or not isinstance(holder, Mapping):
+            value = getattr(holder, name, default)
+            if value is not default or not isinstance(holder, Mapping):
                 return value
-        return holder.get(name)
+        return holder.get(name, default)
     except Exception:
-        return None
+        return default
