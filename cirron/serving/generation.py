@@ -6,6 +6,7 @@ padding and what follows the end of a sequence are left out on the CPU only.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 
@@ -62,10 +63,8 @@ def _patch(module: ModuleType) -> None:
             output = original(model, *args, **kwargs)
         finally:
             _thread.inside = False
-        try:
+        with contextlib.suppress(Exception):  # a model of another kind: rather no counts
             _add(notes, _count(model, args, kwargs, output))
-        except Exception:
-            pass  # a model of another kind: no counts are better than wrong ones
         return output
 
     owner.generate = generate

@@ -3,6 +3,7 @@
 import inspect
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -317,8 +318,7 @@ def test_no_value_of_another_device_is_read(notes: Any) -> None:
             return super().__torch_function__(func, types, args, kwargs or {})
 
     class Model:
-        class config:  # noqa: N801
-            is_encoder_decoder = False
+        config = SimpleNamespace(is_encoder_decoder=False)
 
         generation_config = GenerationConfig(eos_token_id=END)
 

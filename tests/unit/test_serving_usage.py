@@ -3,6 +3,7 @@
 import json
 from collections import UserDict
 from decimal import Decimal
+from itertools import pairwise
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -119,19 +120,19 @@ def test_usage_that_is_null_counts_as_none() -> None:
 
 
 def test_attributes_of_an_object_that_is_no_event_are_left_alone() -> None:
-    class Row:
-        asked: list[str] = []
+    asked = []
 
+    class Row:
         @property
         def message(self) -> None:
-            self.asked.append("message")
+            asked.append("message")
 
         @property
         def response(self) -> None:
-            self.asked.append("response")
+            asked.append("response")
 
     assert read_usage(Row()) is None
-    assert Row.asked == []
+    assert asked == []
 
 
 @pytest.mark.parametrize(
@@ -400,7 +401,7 @@ def test_text_cut_anywhere_reads_the_same(name: str, form: Any) -> None:
 def test_text_cut_into_many_chunks_reads_the_same(name: str, cuts: list[int]) -> None:
     text, counts = STREAMS[name]
     edges = [0, *sorted(cuts), len(text)]
-    chunks = [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [text[start:end] for start, end in pairwise(edges)]
     assert read_text(*chunks) == {"source": "anthropic", **counts}
 
 
