@@ -38,6 +38,8 @@ class StreamRecord(_core.StreamSpan):
         """Reads the usage in a text of events; says whether the text is one, and unfinished."""
         events = self._events
         if events is None:
+            if not item.strip():
+                return _UNFINISHED  # the next one tells
             if not EventText.begins_with(item):
                 return _PLAIN
             events = self._events = EventText()

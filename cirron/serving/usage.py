@@ -17,6 +17,7 @@ _LARGEST = 2**63 - 1  # what a mark of type "int" holds
 _ABSENT = object()
 _EVENT_PARTS = ("response", "message", "chunk")  # what events have whose type begins so
 
+_BEGINNINGS = ("data:", "event:", "id:", "retry:", ":", "{")  # of a line of events
 _KEY = '"usage"'
 _LONGEST_OPENING = 16  # characters of `: {`
 _LONGEST_USAGE = 4096  # characters of JSON; the servers' own take less than 1,000
@@ -75,8 +76,9 @@ def merge(into: dict[str, int | str], found: dict[str, int | str]) -> None:
 class EventText:
     """Reads the token counts in a stream of text: server-sent events, or JSON line by line.
 
-    `feed` wants every chunk, and costs little where there is no `usage`. Only lines that begin
-    with `data:` or `{` count, so that a model that writes about `"usage"` is not believed.
+    `feed` wants every chunk, but those of whole lines without a `usage` may be left out. Only
+    lines that begin with `data:` or `{` count: a model that writes about `"usage"` is not
+    believed.
     At most 4 KiB are kept, whatever the size of an event: of an unfinished one only what begins
     with its `"usage"`.
     """
@@ -86,6 +88,18 @@ class EventText:
     def __init__(self) -> None:
         self._head = ""  # how the line that is not finished begins
         self._held = ""  # its end, where that may be the beginning of a usage
+
+    @staticmethod
+    def begins_with(chunk: str | bytes) -> bool:
+        """Whether a stream whose first chunk, not a blank one, is this may be one of events."""
+        text = str(chunk[:8], "latin-1") if isinstance(chunk, bytes) else chunk[:8]
+        text = text.lstrip()
+        return any(text.startswith(line) or line.startswith(text) for line in _BEGINNINGS)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last chunk ended within a line."""
+        return bool(self._head)
 
     def feed(self, chunk: str | bytes | bytearray | memoryview) -> dict[str, int | str] | None:
         """Returns the counts that this chunk completes, or None; never raises."""

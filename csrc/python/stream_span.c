@@ -11,10 +11,10 @@ static PyTypeObject *span_type; /* Owned */
 static PyObject *get_attribute; /* Owned: the builtin; it makes no exception of what is missing */
 static PyObject *chunk_ms;      /* Owned */
 
-/* An item's usage is its own, or its message's (Anthropic) or response's (OpenAI's
- * Responses API). */
-enum { PLACES = 3 };
-static const char *const place_names[PLACES] = {"usage", "message", "response"};
+/* An item's usage is its own, or its message's (Anthropic), response's (OpenAI's Responses
+ * API) or chunk's (OpenAI's chat.completions.stream()). */
+enum { PLACES = 4 };
+static const char *const place_names[PLACES] = {"usage", "message", "response", "chunk"};
 static PyObject *places[PLACES]; /* Owned */
 enum { USAGE = 0 };
 

@@ -482,6 +482,6 @@ def test_importing_the_reader_loads_no_other_module() -> None:
         before = set(sys.modules)
         import cirron.serving.usage
         new = set(sys.modules) - before
-        assert new == {"cirron.serving", "cirron.serving.usage"}, new
+        assert new <= {"cirron.serving", "cirron.serving.usage"}, new
     """
     run_script(script)
