@@ -146,6 +146,7 @@ _OWN = frozenset(
     {"__iter__", "__next__", "send", "throw", "close", "__enter__", "__exit__"}
     | {"__aiter__", "__anext__", "asend", "athrow", "aclose", "__aenter__", "__aexit__"}
 )
+_CONSUMING = ("until_done", "get_final_")  # methods of the clients that iterate to the end
 _of_stand_in = object.__getattribute__
 
 
@@ -158,6 +159,8 @@ class _StandIn:
         source = _of_stand_in(self, "cirron_source")
         if name not in _OWN:
             value = getattr(source, name)
+            if name.startswith(_CONSUMING) and hasattr(value, "__func__"):
+                return type(value)(value.__func__, self)  # so that it iterates the stand-in
             if is_stream(value) and name in getattr(source, "__dict__", ()):
                 return stand_in(value, _of_stand_in(self, "cirron_span"))  # such as text_stream
             return value

@@ -102,7 +102,7 @@ def address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(address: str) -> Iterator[Api]:
     with (
         openai.OpenAI(api_key="k", base_url=f"{address}/v1", max_retries=0) as of_openai,
@@ -310,6 +310,36 @@ def test_tokens_of_a_returned_helper_are_marked(
     with serve() as stream:
         assert len(list(stream)) > len(WORDS)
     assert_counted(counts, source, STREAM_TIMES)
+
+
+@of_each_helper
+@pytest.mark.parametrize("finish", ["until_done", "get_final"])
+def test_stream_that_its_own_method_consumes_is_whole(
+    session: None, api: Api, ask: Any, counts: Any, source: str, finish: str
+) -> None:
+    @ci.inference
+    def serve() -> Any:
+        return ask(api).__enter__()
+
+    with serve() as stream:
+        method = next(name for name in dir(stream) if name.startswith(finish))
+        getattr(stream, method)()
+    assert_counted(counts, source, STREAM_TIMES)
+
+
+def test_async_stream_that_its_own_method_consumes_is_whole(session: None, address: str) -> None:
+    async def main() -> None:
+        async with async_api(address) as api:
+
+            @ci.inference
+            async def serve() -> Any:
+                return await api.messages_helper().__aenter__()
+
+            async with await serve() as stream:
+                assert await stream.get_final_text() == "".join(WORDS)
+
+    asyncio.run(main())
+    assert_counted(MESSAGES, "anthropic", STREAM_TIMES)
 
 
 def test_chunks_stand_for_tokens_where_there_is_no_usage(session: None, api: Api) -> None:
