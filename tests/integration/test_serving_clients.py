@@ -5,15 +5,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 from model_server import CHAT_USAGE, MESSAGE_USAGE, RESPONSE_USAGE, WORDS, running
 from support import roots
 
 import cirron as ci
 from cirron.serving.usage import merge, read_usage
-
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
 
 CHAT = {
     "prompt_tokens": 12,

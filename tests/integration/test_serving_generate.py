@@ -1,5 +1,7 @@
 """Token counts of `generate`, with real models of transformers, built small and untrained."""
 
+import asyncio
+import contextvars
 import inspect
 import threading
 from collections.abc import Iterator
@@ -7,12 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from support import run_script  # noqa: E402
-from transformers import (  # noqa: E402
+import torch
+from support import roots, run_script
+from transformers import (
     BartConfig,
     BartForConditionalGeneration,
     GenerationConfig,
@@ -25,22 +24,30 @@ from transformers import (  # noqa: E402
     T5ForConditionalGeneration,
 )
 
-from cirron import _core  # noqa: E402
-from cirron.serving import generation  # noqa: E402
+import cirron as ci
+from cirron import _core
+from cirron.serving import generation
 
-pytestmark = pytest.mark.filterwarnings("default")  # theirs
 
 WORDS = 64
 END = 1
 
 
 @pytest.fixture(autouse=True)
-def notes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    found: dict[str, Any] = {}
-    monkeypatch.setattr(_core, "request_notes", lambda: found, raising=False)
+def hooked() -> Iterator[None]:
     generation.install()
-    yield found
+    yield
     generation.uninstall()
+
+
+@pytest.fixture
+def notes() -> Iterator[dict[str, Any]]:
+    """What an open request has been told."""
+    request = _core.open_request()
+    found = _core.request_notes()
+    assert found is not None
+    yield found
+    _core.finish_request(request, None, False)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +272,9 @@ def test_calls_in_threads_of_one_request_add_up(llama: Any, notes: Any) -> None:
     def serve() -> None:
         llama.generate(ids(), max_new_tokens=2, do_sample=False)
 
-    threads = [threading.Thread(target=serve) for _ in range(4)]
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(serve,)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -273,12 +282,10 @@ def test_calls_in_threads_of_one_request_add_up(llama: Any, notes: Any) -> None:
     assert notes == made(20, 8)
 
 
-def test_a_call_outside_a_request_is_only_passed_on(
-    llama: Any, notes: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_core, "request_notes", lambda: None)
-    assert llama.generate(ids(), max_new_tokens=2, do_sample=False).shape == (1, 7)
-    assert notes == {}
+def test_a_call_outside_a_request_is_only_passed_on(llama: Any) -> None:
+    with ci.profile(output="none"):
+        assert llama.generate(ids(), max_new_tokens=2, do_sample=False).shape == (1, 7)
+        assert roots() == []
 
 
 def test_an_error_reaches_the_caller_and_the_next_call_counts(llama: Any, notes: Any) -> None:
@@ -301,7 +308,61 @@ def test_an_output_that_cannot_be_counted_is_returned_unmarked(llama: Any, notes
     assert notes == {}
 
 
-def test_no_value_of_another_device_is_read(notes: Any) -> None:
+def marks(node: dict[str, Any]) -> dict[str, Any]:
+    return {m["name"]: m["value"] for m in node["marks"] if m["name"] != "cirron.overhead_ns"}
+
+
+def test_tokens_are_marked_on_the_request_that_generates(llama: Any) -> None:
+    @ci.inference
+    def serve(rows: int) -> Any:
+        with ci.scope("model"):
+            return llama.generate(ids(rows), max_new_tokens=3, do_sample=False)
+
+    @ci.inference
+    async def serve_async(rows: int) -> Any:
+        return await asyncio.to_thread(serve.__wrapped__, rows)
+
+    async def serve_many() -> None:
+        await asyncio.gather(serve_async(1), serve_async(2))
+
+    with ci.profile(output="none"):
+        assert serve(3).shape == (3, 8)
+        asyncio.run(serve_many())
+        found = sorted(roots(), key=lambda node: marks(node)["input_tokens"])
+    assert [marks(node) for node in found] == [
+        {"input_tokens": 5 * rows, "output_tokens": 3 * rows} for rows in (1, 2, 3)
+    ]
+    for node in found:
+        assert {mark["attrs"].get("source") for mark in node["marks"]} <= {"transformers", None}
+        assert [child["name"] for child in node["children"]] == ["model"]
+        assert marks(node["children"][0]) == {}
+
+
+def test_usage_of_the_result_beats_what_was_counted(llama: Any) -> None:
+    @ci.inference
+    def serve() -> Any:
+        llama.generate(ids(), max_new_tokens=3, do_sample=False)
+        return {"usage": {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}}
+
+    with ci.profile(output="none"):
+        serve()
+        found = roots()
+    assert marks(found[0])["output_tokens"] == 2
+
+
+def test_tokens_of_a_stream_that_generates_are_no_chunks(llama: Any) -> None:
+    @ci.inference
+    def serve() -> Iterator[str]:
+        for row in llama.generate(ids(2), max_new_tokens=6, do_sample=False):
+            yield str(row.tolist())
+
+    with ci.profile(output="none"):
+        assert len(list(serve())) == 2
+        found = roots()
+    assert marks(found[0])["output_tokens"] == 12
+
+
+def test_no_value_of_another_device_is_read() -> None:
     class Values(torch.Tensor):
         """Says that it lies on a GPU, and fails when its values are asked for."""
 
@@ -357,7 +418,7 @@ def test_install_and_uninstall_may_be_called_twice() -> None:
     assert GenerationMixin.generate is patched.__wrapped__
 
 
-def test_a_patch_of_somebody_else_over_ours_stays(llama: Any, notes: Any) -> None:
+def test_a_patch_of_somebody_else_over_ours_stays() -> None:
     ours = GenerationMixin.generate
 
     def theirs(*args: Any, **kwargs: Any) -> Any:
