@@ -45,7 +45,7 @@ def uninstall() -> None:
         owner, ours = _patched
         _patched = None
         if owner.__dict__.get("generate") is ours:
-            owner.generate = ours.__wrapped__  # type: ignore[attr-defined]
+            owner.generate = ours.__wrapped__
 
 
 def _patch(module: ModuleType) -> None:

@@ -213,7 +213,8 @@ def _is_of_anthropic(usage: object, holder: object) -> bool:
     kind = _get(holder, "type")
     if isinstance(kind, str) and kind.startswith("response."):
         return False
-    return _get(holder, "object") != "response"  # OpenAI's would have had a total
+    of_openai: bool = _get(holder, "object") == "response"
+    return not of_openai  # whose bare counts would have had a total
 
 
 def _sum_total(counts: dict[str, int | str]) -> None:

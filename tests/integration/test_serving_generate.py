@@ -28,7 +28,6 @@ import cirron as ci
 from cirron import _core
 from cirron.serving import generation
 
-
 WORDS = 64
 END = 1
 
