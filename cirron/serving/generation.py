@@ -2,6 +2,9 @@
 
 Shapes are free to read, values of a CUDA tensor are not: that would wait for the device. So
 padding and what follows the end of a sequence are left out on the CPU only.
+
+A model that streams generates in a thread of its own, which knows nothing of the request
+that started it. The streamer that it feeds does: it was made in the request.
 """
 
 from __future__ import annotations
@@ -15,60 +18,109 @@ from cirron.hooks.imports import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
     from typing import Any
 
     from cirron.hooks.imports import Waiting
 
-_MODULE = "transformers.generation.utils"
+_NOTES = "_cirron_request_notes"  # on a streamer: of the request that it was made in
 
-_waiting: Waiting | None = None
-_patched: tuple[Any, Callable[..., Any]] | None = None  # the class and our function on it
+_waiting: list[Waiting] = []
+_patched: list[tuple[Any, str, Any]] = []  # a class, a method's name, our function in its place
 _thread = threading.local()  # `inside`: in a call that is counted when it returns
 
 
 def install() -> None:
     """Counts the tokens of each `generate` in a request, once `transformers` is imported."""
-    global _waiting
-    if _waiting is None:
-        _waiting = when_imported(_MODULE, _patch)
+    if not _waiting:
+        _waiting.append(when_imported("transformers.generation.utils", _patch_generate))
+        _waiting.append(when_imported("transformers.generation.streamers", _patch_streamer))
 
 
 def uninstall() -> None:
     """Undoes `install`; a patch that somebody laid over ours stays."""
-    global _waiting, _patched
-    if _waiting is not None:
-        _waiting.cancel()
-        _waiting = None
-    if _patched is not None:
-        owner, ours = _patched
-        _patched = None
-        if owner.__dict__.get("generate") is ours:
-            owner.generate = ours.__wrapped__
+    while _waiting:
+        _waiting.pop().cancel()
+    while _patched:
+        owner, name, ours = _patched.pop()
+        if owner.__dict__.get(name) is ours:
+            setattr(owner, name, ours.__wrapped__)
 
 
-def _patch(module: ModuleType) -> None:
-    global _patched
-    owner = module.GenerationMixin
-    original = owner.generate
+def _replace(owner: Any, name: str, ours: Any) -> None:
+    setattr(owner, name, ours)
+    _patched.append((owner, name, ours))
+
+
+def _patch_generate(module: ModuleType) -> None:
+    original = module.GenerationMixin.generate
 
     @functools.wraps(original)
     def generate(model: Any, /, *args: Any, **kwargs: Any) -> Any:
-        notes = None if getattr(_thread, "inside", False) else _core.request_notes()
+        streamer = kwargs.get("streamer")
+        notes = _notes(streamer)
         if notes is None:
             return original(model, *args, **kwargs)
+        if streamer is not None:
+            kwargs["streamer"] = streamer = _HeldEnd(streamer)
         _thread.inside = True  # a draft model's calls are part of this one
         try:
             output = original(model, *args, **kwargs)
+            with contextlib.suppress(Exception):  # a model of another kind: rather no counts
+                _add(notes, _count(model, args, kwargs, output))
         finally:
             _thread.inside = False
-        with contextlib.suppress(Exception):  # a model of another kind: rather no counts
-            _add(notes, _count(model, args, kwargs, output))
+            if streamer is not None:
+                streamer.release()
         return output
 
-    owner.generate = generate
-    _patched = owner, generate
+    _replace(module.GenerationMixin, "generate", generate)
+
+
+def _patch_streamer(module: ModuleType) -> None:
+    original = module.TextStreamer.__init__  # which the iterators of text call too
+
+    @functools.wraps(original)
+    def init(streamer: Any, /, *args: Any, **kwargs: Any) -> None:
+        original(streamer, *args, **kwargs)
+        notes = _core.request_notes()
+        if notes is not None:
+            with contextlib.suppress(Exception):
+                setattr(streamer, _NOTES, notes)
+
+    _replace(module.TextStreamer, "__init__", init)
+
+
+def _notes(streamer: Any) -> dict[str, Any] | None:
+    """Returns where to add the counts of a call; None where it isn't counted."""
+    if getattr(_thread, "inside", False):
+        return None
+    notes = _core.request_notes()
+    if notes is None and streamer is not None:
+        notes = getattr(streamer, "__dict__", {}).get(_NOTES)
+    return notes
+
+
+class _HeldEnd:
+    """A streamer that tells of its end when the tokens are counted: that ends the request."""
+
+    def __init__(self, streamer: Any) -> None:
+        self._streamer = streamer
+        self._ended = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._streamer, name)
+
+    def put(self, value: Any) -> None:
+        self._streamer.put(value)
+
+    def end(self) -> None:
+        self._ended = True
+
+    def release(self) -> None:
+        if self._ended:
+            self._streamer.end()
 
 
 def _add(notes: dict[str, Any], counts: Mapping[str, int]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from support import roots, run_script
 from transformers import (
+    AsyncTextIteratorStreamer,
     BartConfig,
     BartForConditionalGeneration,
     GenerationConfig,
@@ -22,6 +23,8 @@ from transformers import (
     LlamaForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
+    TextIteratorStreamer,
+    TextStreamer,
 )
 
 import cirron as ci
@@ -361,6 +364,80 @@ def test_tokens_of_a_stream_that_generates_are_no_chunks(llama: Any) -> None:
     assert marks(found[0])["output_tokens"] == 12
 
 
+class Digits:
+    """A tokenizer that writes each token as a number."""
+
+    def decode(self, tokens: Any, **_: Any) -> str:
+        return "".join(f"{int(token)} " for token in tokens)
+
+
+@pytest.mark.parametrize("returned", [False, True])
+def test_tokens_that_a_thread_generates_for_a_streamer_are_marked(
+    llama: Any, returned: bool
+) -> None:
+    def start() -> Any:
+        streamer = TextIteratorStreamer(Digits(), skip_prompt=True)
+        script = Script([9, 9, 9, END], start=5)
+        options = {
+            "max_new_tokens": 8, "do_sample": False, "eos_token_id": END,
+            "logits_processor": [script], "streamer": streamer,
+        }  # fmt: skip
+        threading.Thread(target=llama.generate, args=(ids(),), kwargs=options).start()
+        return streamer
+
+    @ci.inference
+    def generator() -> Iterator[str]:
+        yield from start()
+
+    with ci.profile(output="none"):
+        text = "".join(ci.inference(start)() if returned else generator())
+        found = roots()
+    assert text.split() == ["9", "9", "9", str(END)]
+    assert [node["name"] for node in found] == ["request"]
+    assert marks(found[0])["input_tokens"] == 5
+    assert marks(found[0])["output_tokens"] == 4
+    assert "stream_completed" not in found[0]["attrs"]
+
+
+def test_tokens_that_an_executor_generates_for_an_async_streamer_are_marked(llama: Any) -> None:
+    @ci.inference
+    async def serve() -> Any:
+        streamer = AsyncTextIteratorStreamer(Digits(), skip_prompt=True)
+        generating = asyncio.get_running_loop().run_in_executor(
+            None,
+            lambda: llama.generate(ids(), max_new_tokens=6, do_sample=False, streamer=streamer),
+        )
+        async for text in streamer:
+            yield text
+        await generating
+
+    async def read() -> str:
+        return "".join([text async for text in serve()])
+
+    with ci.profile(output="none"):
+        assert len(asyncio.run(read()).split()) == 6
+        found = roots()
+    assert marks(found[0])["input_tokens"] == 5
+    assert marks(found[0])["output_tokens"] == 6
+
+
+def test_a_streamer_that_fails_or_was_made_elsewhere_is_as_before(llama: Any) -> None:
+    class Failing(TextStreamer):
+        def end(self) -> None:
+            raise OSError("gone")
+
+    streamer = Failing(Digits())
+    with pytest.raises(OSError, match="gone"):
+        llama.generate(ids(), max_new_tokens=2, do_sample=False, streamer=streamer)
+
+    @ci.inference
+    def serve() -> None:
+        llama.generate(ids(), max_new_tokens=2, do_sample=False, streamer=streamer)
+
+    with ci.profile(output="none"), pytest.raises(OSError, match="gone"):
+        serve()
+
+
 def test_no_value_of_another_device_is_read() -> None:
     class Values(torch.Tensor):
         """Says that it lies on a GPU, and fails when its values are asked for."""
@@ -443,6 +520,9 @@ def test_transformers_that_is_imported_later_is_counted_too() -> None:
         from transformers import GenerationMixin
         assert GenerationMixin.generate.__module__ == "transformers.generation.utils"
         assert GenerationMixin.generate.__code__.co_filename == generation.__file__
+        from transformers import TextStreamer
+        assert TextStreamer.__init__.__code__.co_filename == generation.__file__
         generation.uninstall()
         assert GenerationMixin.generate.__code__.co_filename != generation.__file__
+        assert TextStreamer.__init__.__code__.co_filename != generation.__file__
     """)
