@@ -10,6 +10,7 @@
 static PyTypeObject *span_type; /* Owned */
 static PyObject *get_attribute; /* Owned: the builtin; it makes no exception of what is missing */
 static PyObject *chunk_ms;      /* Owned */
+static PyObject *event_type;    /* Owned: "type" */
 
 /* An item's usage is its own, or its message's (Anthropic), response's (OpenAI's Responses
  * API) or chunk's (OpenAI's chat.completions.stream()). */
@@ -78,11 +79,19 @@ static bool has_attribute(PyObject *item, PyObject *name) {
     return value != missing;
 }
 
+static bool is_event(PyObject *item) {
+    PyObject *type = attribute(item, event_type, Py_None);
+    bool is = PyUnicode_Check(type);
+    Py_DECREF(type);
+    return is;
+}
+
 /* Where a first item of its type has anything. Usage may come with a later item alone, so
- * it is looked for in all, but where a type's own __getattr__ makes that dear. */
+ * it is looked for in all, but where a type's own __getattr__ makes that dear. The other
+ * places are asked of events alone: a row of a database might load its `message`. */
 static uint8_t find_places(PyObject *item) {
-    uint8_t found = 0;
-    for (int i = 0; i < PLACES; i++) {
+    uint8_t found = has_attribute(item, places[USAGE]) ? 1u << USAGE : 0;
+    for (int i = USAGE + 1; i < PLACES && is_event(item); i++) {
         found |= (uint8_t)(has_attribute(item, places[i]) << i);
     }
     if (!PyObject_HasAttrString((PyObject *)Py_TYPE(item), "__getattr__")) {
@@ -363,7 +372,8 @@ int cirron_stream_span_init(PyObject *module) {
     get_attribute = builtins != NULL ? PyObject_GetAttrString(builtins, "getattr") : NULL;
     Py_XDECREF(builtins);
     chunk_ms = PyUnicode_InternFromString("chunk_ms");
-    if (get_attribute == NULL || chunk_ms == NULL) {
+    event_type = PyUnicode_InternFromString("type");
+    if (get_attribute == NULL || chunk_ms == NULL || event_type == NULL) {
         return -1;
     }
     for (int i = 0; i < PLACES; i++) {

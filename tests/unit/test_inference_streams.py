@@ -242,6 +242,18 @@ def test_stand_ins_are_iterators_of_their_kind_alone():
     assert isinstance(asynchronous, collections.abc.AsyncIterator)
 
 
+def test_rows_that_load_on_access_are_not_asked_for_more_than_usage():
+    asked = []
+
+    class Row:
+        def __getattr__(self, name):
+            asked.append(name)
+            raise AttributeError(name)
+
+    list(ci.inference(lambda: iter([Row(), Row()]))())
+    assert set(asked) <= {"usage", "type"}
+
+
 def test_iterator_that_goes_on_after_an_error_is_left_to():
     class Flaky(Endless):
         def __next__(self):
