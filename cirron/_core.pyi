@@ -321,3 +321,24 @@ def read_safetensors(file: int, /) -> list[tuple[str, str, tuple[int, ...], int,
     """(name, dtype, shape, begin, end) of the tensors in an open safetensors file, in the
     order of their bytes, which begin and end there in the file. ValueError says what is
     wrong with a file; nothing of it is believed unchecked."""
+
+# ---- snapshots
+
+def tensor_stats(array: object, /) -> dict[str, Any]:
+    """Statistics of the finite values of an array, read without a copy.
+
+    Args:
+        array: anything that offers the buffer protocol or DLPack in the CPU's memory: NumPy
+            arrays, PyTorch tensors (detached), memoryviews. Floats of 16 to 64 bits with
+            bfloat16, integers, bool; any strides.
+
+    Returns:
+        shape (a tuple), dtype (NumPy's name), mean, std (of the population), min, max, norm
+        (L2), histogram ({"bins": 17 edges, "counts": 16} as numpy.histogram makes it),
+        nan_count, inf_count. Without a finite value the floats and the histogram are None.
+
+    Raises:
+        TypeError: no such protocol, or the array is on a device.
+        ValueError: complex or other elements; an array its owner does not lend, such as a
+            tensor that requires grad.
+    """

@@ -24,6 +24,7 @@ enum cirron_status {
     CIRRON_NO_MEMORY = -1,
     CIRRON_IO = -2,      /* errno says more */
     CIRRON_CORRUPT = -3, /* bytes from disk that are not what they should be */
+    CIRRON_UNSUPPORTED = -4, /* an input that is of no kind known here */
 };
 
 /* A span's or mark's identity; 32 lowercase hex digits when somebody reads it. */

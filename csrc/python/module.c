@@ -14,6 +14,7 @@
 #include "python/scope.h"
 #include "python/stream.h"
 #include "python/table.h"
+#include "python/tensor_stats.h"
 #include "python/trace.h"
 #include "python/tree_chunks.h"
 
@@ -58,6 +59,8 @@ static PyMethodDef methods[] = {
     {"read_safetensors", (PyCFunction)(void *)cirron_read_safetensors, METH_O,
      "read_safetensors($module, file, /)\n--\n\nThe tensors that the header of an open file "
      "names."},
+    {"tensor_stats", (PyCFunction)(void *)cirron_tensor_stats_function, METH_O,
+     "tensor_stats($module, array, /)\n--\n\nStatistics of an array's finite values."},
     {NULL, NULL, 0, NULL},
 };
 
