@@ -80,15 +80,14 @@ static void set_double_edges(cirron_histogram *histogram, double first, double l
     histogram->single = false;
     histogram->width = width;
     histogram->scale = SQUEEZED_BINS / range;
-    histogram->evenly_rounded = isfinite(range) && width >= STEPS_PER_BIN * DBL_EPSILON * largest &&
-                                width >= 0x1p-1000;
+    histogram->evenly_rounded =
+        isfinite(range) && width >= STEPS_PER_BIN * DBL_EPSILON * largest && width >= 0x1p-1000;
 }
 
 void cirron_histogram_init(cirron_histogram *histogram, double min, double max, bool single) {
     const double around = min == max ? 0.5 : 0.0;
     memset(histogram, 0, sizeof(*histogram));
-    if (!single ||
-        !set_single_edges(histogram, (float)(min - around), (float)(max + around))) {
+    if (!single || !set_single_edges(histogram, (float)(min - around), (float)(max + around))) {
         set_double_edges(histogram, min - around, max + around);
     }
 }

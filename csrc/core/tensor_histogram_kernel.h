@@ -7,8 +7,7 @@ typedef INT NAME(ints) __attribute__((vector_size(VECTOR_BYTES)));
 typedef UINT NAME(uints) __attribute__((vector_size(VECTOR_BYTES)));
 
 /* By comparison, whatever the edges are. */
-static void NAME(count_by_edges)(cirron_histogram *histogram, const REAL *values,
-                                             size_t len) {
+static void NAME(count_by_edges)(cirron_histogram *histogram, const REAL *values, size_t len) {
     UINT above = (UINT)len;
     for (int i = 1; i < CIRRON_BINS; i++) {
         const REAL edge = (REAL)histogram->edges[i];
@@ -24,7 +23,7 @@ static void NAME(count_by_edges)(cirron_histogram *histogram, const REAL *values
 
 /* Returns how many it has counted: all but a few at the end. */
 static CIRRON_VECTORS size_t NAME(count_by_arithmetic)(cirron_histogram *histogram,
-                                                    const REAL *values, size_t len) {
+                                                       const REAL *values, size_t len) {
     enum { LANES = VECTOR_BYTES / sizeof(REAL) };
     const REAL first = (REAL)histogram->edges[0];
     const REAL scale = (REAL)histogram->scale;

@@ -64,7 +64,6 @@ static void merge(cirron_moments *total, const cirron_moments *block) {
 #undef REAL
 #undef NAME
 
-
 bool cirron_moments_add_f32(cirron_moments *total, const float *values, size_t len) {
     return cirron_has_vectors() ? add_f32_vectors(total, values, len) : add_f32(total, values, len);
 }

@@ -53,7 +53,7 @@ static size_t next_f32(reading *r, const float **values) {
     const size_t len = cirron_array_walk_next(&r->walk, r->direct ? DIRECT : COPY, &elements);
     if (r->direct) {
         *values = elements;
-    } else {
+    } else if (len > 0) {
         cirron_values_f32(r->walk.dtype, elements, len, r->f32);
         *values = r->f32;
     }
@@ -65,7 +65,7 @@ static size_t next_f64(reading *r, const double **values) {
     const size_t len = cirron_array_walk_next(&r->walk, r->direct ? DIRECT : COPY, &elements);
     if (r->direct) {
         *values = elements;
-    } else {
+    } else if (len > 0) {
         cirron_values_f64(r->walk.dtype, elements, len, r->f64);
         *values = r->f64;
     }

@@ -25,8 +25,8 @@ typedef struct cirron_tensor_stats {
     cirron_histogram histogram;
 } cirron_tensor_stats;
 
-/* CIRRON_UNSUPPORTED: what cirron_array_walk_init says. Reads the array twice: the bins are between the
- * extremes, which are known only at its end. */
+/* CIRRON_UNSUPPORTED: what cirron_array_walk_init says. Reads the array twice: the bins are between
+ * the extremes, which are known only at its end. */
 int cirron_tensor_stats_of(const cirron_array *array, cirron_tensor_stats *stats);
 
 #endif

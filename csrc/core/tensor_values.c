@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/simd.h"
+
 bool cirron_dtype_is_single(cirron_dtype dtype) {
     return dtype == CIRRON_FLOAT16 || dtype == CIRRON_BFLOAT16 || dtype == CIRRON_FLOAT32;
 }
@@ -17,33 +19,56 @@ static float float_of_bits(uint32_t bits) {
     return value;
 }
 
-/* IEEE 754 binary16. A subnormal is a multiple of 2^-24, and so exact below 2^-14 when the
- * implicit one of float32 is taken away again; no float32 subnormal is met on the way. */
-static float float_of_half(uint16_t half) {
+static uint32_t bits_of_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+/* IEEE 754 binary16. A subnormal is a multiple of 2^-24: it becomes the fraction of 2^-14,
+ * which is then taken away again, so that no subnormal of float32 is met on the way. Masks,
+ * since of a conditional around the subtraction the compiler makes a branch. */
+static inline __attribute__((always_inline)) float float_of_half(uint16_t half) {
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
     const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
-    const uint32_t exponent = magnitude & 0x0f800000;
-    const uint32_t rebias = exponent == 0x0f800000 ? 0x70000000 : 0x38000000;
-    const float normal = float_of_bits(magnitude + rebias);
-    const float subnormal = float_of_bits(magnitude + 0x38800000) - 0x1p-14f;
-    const float value = exponent == 0 ? subnormal : normal;
-    return half & 0x8000 ? -value : value;
+    const uint32_t normal = magnitude + (magnitude < 0x0f800000 ? 0x38000000 : 0x70000000);
+    const uint32_t subnormal = bits_of_float(float_of_bits(magnitude + 0x38800000) - 0x1p-14f);
+    const uint32_t is_subnormal = 0u - (magnitude < 0x00800000);
+    return float_of_bits(sign | (subnormal & is_subnormal) | (normal & ~is_subnormal));
+}
+
+static inline __attribute__((always_inline)) void widen_halves(const unsigned char *restrict halves,
+                                                               size_t len, float *restrict values) {
+    for (size_t i = 0; i < len; i++) {
+        uint16_t half;
+        memcpy(&half, halves + sizeof(half) * i, sizeof(half));
+        values[i] = float_of_half(half);
+    }
+}
+
+static CIRRON_VECTORS void widen_halves_vectors(const unsigned char *halves, size_t len,
+                                                float *values) {
+    widen_halves(halves, len, values);
+}
+
+static void widen_bfloats(const unsigned char *restrict bfloats, size_t len,
+                          float *restrict values) {
+    for (size_t i = 0; i < len; i++) {
+        uint16_t bfloat;
+        memcpy(&bfloat, bfloats + sizeof(bfloat) * i, sizeof(bfloat));
+        values[i] = float_of_bits((uint32_t)bfloat << 16);
+    }
 }
 
 void cirron_values_f32(cirron_dtype dtype, const void *elements, size_t len, float *values) {
-    const unsigned char *from = elements;
-    uint16_t half;
     if (dtype == CIRRON_FLOAT32) {
         memcpy(values, elements, len * sizeof(*values));
     } else if (dtype == CIRRON_BFLOAT16) {
-        for (size_t i = 0; i < len; i++) {
-            memcpy(&half, from + 2 * i, sizeof(half));
-            values[i] = float_of_bits((uint32_t)half << 16);
-        }
+        widen_bfloats(elements, len, values);
+    } else if (cirron_has_vectors()) {
+        widen_halves_vectors(elements, len, values);
     } else {
-        for (size_t i = 0; i < len; i++) {
-            memcpy(&half, from + 2 * i, sizeof(half));
-            values[i] = float_of_half(half);
-        }
+        widen_halves(elements, len, values);
     }
 }
 

@@ -22,8 +22,8 @@
 enum cirron_status {
     CIRRON_OK = 0,
     CIRRON_NO_MEMORY = -1,
-    CIRRON_IO = -2,      /* errno says more */
-    CIRRON_CORRUPT = -3, /* bytes from disk that are not what they should be */
+    CIRRON_IO = -2,          /* errno says more */
+    CIRRON_CORRUPT = -3,     /* bytes from disk that are not what they should be */
     CIRRON_UNSUPPORTED = -4, /* an input that is of no kind known here */
 };
 

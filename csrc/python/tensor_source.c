@@ -18,8 +18,8 @@ static int refuse_dtype(const char *what) {
 }
 
 static int refuse_dimensions(int dimensions) {
-    PyErr_Format(PyExc_ValueError, "can't take statistics of %d dimensions: at most %d",
-                 dimensions, (int)CIRRON_ARRAY_MAX_DIMENSIONS);
+    PyErr_Format(PyExc_ValueError, "can't take statistics of %d dimensions: at most %d", dimensions,
+                 (int)CIRRON_ARRAY_MAX_DIMENSIONS);
     return -1;
 }
 
@@ -95,11 +95,11 @@ static int borrow_buffer(cirron_tensor_source *source) {
     }
     for (int i = 0; i < buffer->ndim; i++) {
         source->shape[i] = buffer->shape[i];
-        source->strides[i] = buffer->strides[i];
+        source->strides[i] = buffer->strides != NULL ? buffer->strides[i] : 0;
     }
     array->data = buffer->buf;
     array->dimensions = (size_t)buffer->ndim;
-    array->strides = source->strides;
+    array->strides = buffer->strides != NULL ? source->strides : NULL; /* ctypes has none */
     return 0;
 }
 

@@ -52,9 +52,9 @@ static PyObject *stats_dict(const cirron_array *array, const cirron_tensor_stats
     }
     return Py_BuildValue(
         "{s:N,s:s,s:d,s:d,s:d,s:d,s:d,s:{s:N,s:N},s:K,s:K}", "shape", shape_tuple(array), "dtype",
-        dtype, "mean", stats->mean, "std", stats->std, "min", stats->min, "max", stats->max,
-        "norm", stats->norm, "histogram", "bins", float_list(histogram->edges, CIRRON_BINS + 1),
-        "counts", count_list(histogram->counts, CIRRON_BINS), "nan_count",
+        dtype, "mean", stats->mean, "std", stats->std, "min", stats->min, "max", stats->max, "norm",
+        stats->norm, "histogram", "bins", float_list(histogram->edges, CIRRON_BINS + 1), "counts",
+        count_list(histogram->counts, CIRRON_BINS), "nan_count",
         (unsigned long long)stats->nan_count, "inf_count", (unsigned long long)stats->inf_count);
 }
 
