@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/flush")
 def flush() -> None:
+    gc.collect()  # abandoned generators end when they are collected
     ci.flush()
 
 

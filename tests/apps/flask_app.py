@@ -1,5 +1,6 @@
 """A Flask service. Under gunicorn with --preload it is imported before the workers fork."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -87,5 +88,6 @@ def endless(number: int) -> Iterator[str]:
 
 @app.get("/flush")
 def flush() -> str:
+    gc.collect()  # abandoned generators end when they are collected
     ci.flush()
     return ""

@@ -169,7 +169,7 @@ def test_client_that_leaves_while_the_stream_waits_cancels_the_request(server, k
 
 
 def test_client_that_leaves_between_two_items_is_no_error(server):
-    """Starlette cancels its own sending; the generator is dropped where it yields."""
+    """Starlette cancels its own sending; the generator is collected where it yields."""
     (number,) = numbers(1)
     with httpx.stream("GET", f"{server.url}/endless/sync/{number}", timeout=60) as response:
         next(response.iter_raw())
