@@ -8,12 +8,12 @@ SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml C
 C_FILES := $(shell find csrc tests/native tests/fuzz benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench bench-cli bench-gate bench-peers sanitize wheel docs format clean
+.PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers sanitize wheel docs format clean
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^## / {printf "\n%s\n", substr($$0, 4)} \
-	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## See it work
 
@@ -52,6 +52,11 @@ bench: build/installed-test ## Measure against a floor in the same run
 
 bench-cli: build/installed-test ## Measure `cirron traces` on a million spans, in cats
 	$(BIN)/python benchmarks/cli.py
+
+bench-serving: build/installed-test ## Measure requests: a server under load, calls, streams
+	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  apt-get install -qq --no-install-recommends -y wrk >/dev/null; } || true
+	$(BIN)/python benchmarks/serving.py
 
 bench-gate: build/installed-test build/native/CMakeCache.txt ## Count instructions; fail where 1 % were added
 	@CI=true sh .ci/system-packages

@@ -103,7 +103,7 @@ print(json.dumps({"ms": statistics.median(times) * 1e3}))
 """
 
 
-def _run(script: str) -> dict[str, float]:
+def run(script: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         result = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(script)],
@@ -137,7 +137,7 @@ def _import_ms() -> Figure:
 
 
 def figures() -> list[Figure]:
-    spans, marks, flusher = _run(_SPANS), _run(_MARKS), _run(_FLUSHER)
+    spans, marks, flusher = run(_SPANS), run(_MARKS), run(_FLUSHER)
     rate = 1e6 / spans["seconds"]
     kept = marks["produced"] - marks["dropped"]
     return [
@@ -163,6 +163,6 @@ def figures() -> list[Figure]:
             f"{flusher['ns'] / flusher['floor']:.2f}",
             "300 ns",
         ),
-        ("trace(format='df') of 100,000", f"{_run(_FRAME)['ms']:.0f} ms", "-", "-", "100 ms"),
+        ("trace(format='df') of 100,000", f"{run(_FRAME)['ms']:.0f} ms", "-", "-", "100 ms"),
         _import_ms(),
     ]

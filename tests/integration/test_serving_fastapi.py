@@ -186,9 +186,7 @@ def test_stream_that_fails_says_so(server):
     assert (attrs["error"], attrs["stream_completed"]) == ("RuntimeError: lost the model", False)
 
 
-@pytest.mark.parametrize(
-    "kind", ["plain", "generator", "async_generator", "loop", "async_loop"]
-)
+@pytest.mark.parametrize("kind", ["plain", "generator", "async_generator", "loop", "async_loop"])
 def test_users_context_variables_behave_as_without_us(server, kind):
     (number,) = numbers(1)
     assert get(server, f"/decorated/{kind}/{number}") == get(server, f"/bare/{kind}/{number}")
