@@ -153,6 +153,8 @@ def start(settings: Settings) -> Profiler:
 
 
 def _start_session(profiler: Profiler) -> None:
+    from cirron import sigterm  # here, because `signal` takes a while to import
+
     settings = profiler._settings
     attributes = session_attributes()
     if "spool" in settings.output:
@@ -173,7 +175,7 @@ def _start_session(profiler: Profiler) -> None:
         rank=attributes["rank"],
         attrs=attributes,
     )
-    _core.catch_sigterm()
+    sigterm.catch()
     if profiler._sink is not None:
         profiler._sink.start()
     if _is_multiprocessing_child():
@@ -221,6 +223,10 @@ def shutdown() -> None:
                 _core.set_enabled(True)
         finally:
             _current = None
+            if profiler._settings.enabled:
+                from cirron import sigterm
+
+                sigterm.leave()
             if profiler._finalizer is not None:
                 profiler._finalizer.cancel()
             if profiler._sink is not None:

@@ -43,9 +43,11 @@ static void on_sigterm(int number) {
 }
 
 static void answer_with(cirron_flusher *flusher) {
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
-    has_patience = timer_create(CLOCK_MONOTONIC, &event, &patience) == 0;
-    caught_in = getpid();
+    if (!has_patience || caught_in != getpid()) {
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
+        has_patience = timer_create(CLOCK_MONOTONIC, &event, &patience) == 0;
+        caught_in = getpid();
+    }
     atomic_store(&caught_by, flusher);
 }
 

@@ -10,6 +10,8 @@ import time
 import pytest
 from support import run_script, spool_batches
 
+import cirron as ci
+
 
 def spans_on_disk(directory=".cirron/spool"):
     """Spans by id, the closed record winning."""
@@ -98,6 +100,40 @@ print("ready", flush=True)
     assert process.returncode == -signal.SIGTERM
     assert names().count("work") == 1000
     assert_session_is_closed()
+
+
+def test_sigterm_raised_again_by_a_server_that_gave_the_default_back_flushes():
+    """As uvicorn does: it handles the signal, restores what was there, and dies of it."""
+    process = start("""
+caught = []
+before = signal.signal(signal.SIGTERM, lambda *args: caught.append(args))
+ci.profile(flush_interval=3600)
+with ci.scope("work"): pass
+print("ready", flush=True)
+while not caught: time.sleep(0.01)
+with ci.scope("last_work"): pass
+signal.signal(signal.SIGTERM, before)
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+signal.raise_signal(signal.SIGTERM)
+time.sleep(60)
+""")
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+    assert {"work", "last_work"} <= set(names())
+    assert_session_is_closed()
+
+
+def test_signal_is_pythons_own_again_after_the_session():
+    before = signal.signal
+    with ci.profile():
+        assert signal.signal.__name__ == "signal"
+        for _ in range(2):
+            assert signal.signal(signal.SIGTERM, signal.SIG_DFL) == signal.SIG_DFL
+        with pytest.raises(TypeError):
+            signal.signal(signal.SIGTERM, None)
+    assert signal.signal is before
 
 
 def test_sigterm_with_a_handler_of_the_users_is_left_alone():
