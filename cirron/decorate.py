@@ -76,7 +76,7 @@ def by_kind(
         return kind(fn) or kind(type(fn).__call__)  # an object's call may be a coroutine too
 
     if is_a(inspect.iscoroutinefunction):
-        wrapper = coroutine_function(fn)
+        wrapper = _asgi(fn, coroutine_function(fn))
     elif is_a(inspect.isasyncgenfunction):
         wrapper = async_generator_function(fn)
     elif is_a(inspect.isgeneratorfunction):
@@ -84,6 +84,33 @@ def by_kind(
     else:
         wrapper = function(fn)
     return functools.wraps(fn)(wrapper)
+
+
+def _asgi(fn: Any, call: Any) -> Any:
+    """Gives an ASGI application's wrapper its parameters, `call` for all else.
+
+    Uvicorn calls what it serves with no arguments, and only what raises a TypeError at once
+    is no factory of applications.
+    """
+    from inspect import signature
+
+    try:
+        parameters = tuple(signature(fn).parameters)
+    except (TypeError, ValueError):
+        return call
+    if parameters == ("scope", "receive", "send"):
+
+        async def application(scope: Any, receive: Any, send: Any) -> Any:
+            return await call(scope, receive, send)
+
+        return application
+    if parameters == ("self", "scope", "receive", "send"):
+
+        async def method(self: Any, scope: Any, receive: Any, send: Any) -> Any:
+            return await call(self, scope, receive, send)
+
+        return method
+    return call
 
 
 def _function(fn: Any, open_scope: Callable[[], _core.Scope]) -> Any:

@@ -30,3 +30,14 @@ async def app(
     async with asyncio.timeout(60):
         done = await serve_async(number)
     await send({"type": "http.response.body", "body": json.dumps(done).encode()})
+
+
+class Application:
+    """The same as an object."""
+
+    @ci.inference
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        await app.__wrapped__(scope, receive, send)
+
+
+application = Application()

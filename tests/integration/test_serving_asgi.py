@@ -47,7 +47,8 @@ def test_starlette_endpoints_of_every_kind_keep_to_themselves(tmp_path):
     assert all(node.end_ns is not None for node in nodes.values())
 
 
-def test_decorated_asgi_application_is_a_request_a_call(tmp_path):
+@pytest.mark.parametrize("app", ["app", "application"])
+def test_decorated_asgi_application_is_a_request_a_call(tmp_path, app):
     async def leave(client, number):
         async with client.stream("GET", f"/wait/{number}") as response:
             assert await anext(response.aiter_text()) == "first"
@@ -56,10 +57,10 @@ def test_decorated_asgi_application_is_a_request_a_call(tmp_path):
         async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             await asyncio.gather(*(leave(client, n) for n in range(100, 110)))
 
-    with uvicorn(tmp_path, "asgi_app:app", "--lifespan", "off") as server:
+    with uvicorn(tmp_path, f"asgi_app:{app}", "--lifespan", "off") as server:
         answers = get_all(server, [f"/{n}" for n in range(100)])
         asyncio.run(leave_all(server))
-        server.wait_until(lambda: server.log.count("the client has left") >= 10)
+        server.wait_until(lambda: server.log.count("Error: the client has left") >= 10)
         requests = requests_of(server.stop())
     assert [answer.json()["number"] for answer in answers] == list(range(100))
     assert requests.keys() == set(range(110))
