@@ -1,8 +1,8 @@
 """A service with FastAPI: classifies handwritten digits, every request traced.
 
-    uvicorn serve_fastapi:app
-    curl localhost:8000/predict -H 'content-type: application/json' -d '{"sample": 7}'
-    cirron traces view
+uvicorn serve_fastapi:app
+curl localhost:8000/predict -H 'content-type: application/json' -d '{"sample": 7}'
+cirron traces view
 """
 
 import asyncio

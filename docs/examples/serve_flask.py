@@ -1,8 +1,8 @@
 """The same kind of service with Flask.
 
-    gunicorn --config gunicorn.conf.py serve_flask:app
-    curl localhost:8000/similar/tracing
-    cirron traces view
+gunicorn --config gunicorn.conf.py serve_flask:app
+curl localhost:8000/similar/tracing
+cirron traces view
 """
 
 from collections.abc import Iterator

@@ -6,11 +6,6 @@ import sys
 import waitress
 from flask_app import app
 
-import cirron as ci
-
-try:
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    # A client that left is seen once so many bytes wait for it.
-    waitress.serve(app, sockets=[listener], threads=8, outbuf_high_watermark=100_000)
-finally:
-    ci.shutdown()
+listener = socket.socket(fileno=int(sys.argv[1]))
+# A client that left is seen once so many bytes wait for it.
+waitress.serve(app, sockets=[listener], threads=8, outbuf_high_watermark=100_000)
