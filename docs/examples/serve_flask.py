@@ -14,7 +14,7 @@ import cirron as ci
 
 ci.profile()
 app = Flask(__name__)
-WORDS = "profile profiler scope span trace tracer tracing training".split()
+WORDS = ["profile", "profiler", "scope", "span", "trace", "tracer", "tracing", "training"]
 
 
 @app.get("/similar/<word>")

@@ -20,7 +20,7 @@ import cirron as ci
 
 ci.profile()
 app = FastAPI()
-ANSWER = "Because what is slow hides where nobody looks .".split()
+ANSWER = ["Because", "what", "is", "slow", "hides", "where", "nobody", "looks", "."]
 
 
 class Chat(BaseModel):

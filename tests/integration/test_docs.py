@@ -16,7 +16,8 @@ from cirron import _core
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-ON_THEIR_OWN = {"python.md", "querying.md"}  # need a spool and more: test_querying runs them
+# They need a spool or a server: test_querying and test_serving_docs run them.
+ON_THEIR_OWN = {"python.md", "querying.md", "serving.md"}
 
 # What the snippets take for granted.
 GIVEN = """
