@@ -56,7 +56,8 @@ def _is_streamed_response(request: _core.Scope, response: Any, timed: bool) -> b
         place = next((_PLACES[package] for package in packages if package in _PLACES), "")
         _place_of[kind] = place
     body = getattr(response, place, None) if place else None
-    if not is_stream(body):
+    # Flask's send_file: a server may send the file by itself and never iterate over it.
+    if not is_stream(body) or getattr(response, "direct_passthrough", False):
         return False
     setattr(response, place, stand_in(body, StreamRecord(request, timed)))
     return True

@@ -4,7 +4,7 @@ import gc
 import os
 from collections.abc import Iterator
 
-from flask import Flask, Response, jsonify, request, stream_with_context
+from flask import Flask, Response, jsonify, request, send_file, stream_with_context
 from work import serve, users_variable
 
 import cirron as ci
@@ -69,6 +69,13 @@ def stream_with_the_request(number: int) -> Response:
             yield item
 
     return Response(stream_with_context(body()))
+
+
+@app.get("/file/<int:number>")
+@ci.inference
+def file(number: int) -> Response:
+    serve(number)
+    return send_file(__file__)
 
 
 @app.get("/failing/<int:number>")

@@ -40,8 +40,8 @@ def ask(server, method, path, body=None):
 @pytest.mark.parametrize("name", SERVERS)
 def test_concurrent_requests_keep_to_themselves(tmp_path, name):
     pytest.importorskip("waitress" if name == "waitress" else "gunicorn")
-    kinds = ("predict", "dict", *STREAMS)
-    sent = list(zip(range(180), itertools.cycle(kinds), strict=False))
+    kinds = ("predict", "dict", "file", *STREAMS)
+    sent = list(zip(range(210), itertools.cycle(kinds), strict=False))
     pids = Counter()
 
     def send(number, kind):
@@ -55,6 +55,8 @@ def test_concurrent_requests_keep_to_themselves(tmp_path, name):
             pids[pid] += 1
         elif kind == "dict":
             assert json.loads(ask(server, "GET", f"/dict/{number}"))["number"] == number
+        elif kind == "file":
+            assert ask(server, "GET", f"/file/{number}") == (APPS / "flask_app.py").read_text()
         else:
             lines = ask(server, "GET", f"/{kind}/{number}").split()
             assert lines == [f"{number}:{i}" for i in range(ITEMS)]
@@ -70,6 +72,7 @@ def test_concurrent_requests_keep_to_themselves(tmp_path, name):
         assert requests[n].shape == (streamed if kind.startswith("stream") else SHAPE), kind
         assert requests[n].end_ns is not None
         assert requests[n].attrs.keys() == {"request_id"}
+        assert ("output_tokens" in requests[n].marks) is kind.startswith("stream")
         assert len({span.pid for span in requests[n].walk()}) == 1
     nodes = spans_of(batches)
     above = {nodes[requests[n].parent_id].name for n in requests}
