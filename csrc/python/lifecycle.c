@@ -114,11 +114,17 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     return PyUnicode_FromStringAndSize(hex, sizeof hex);
 }
 
+/* Writing begins at once: a server's SIGTERM may come before the interpreter has ended, when
+ * nobody catches signals any more. */
 static PyObject *close_session(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
+    cirron_process *process = cirron_process_get();
     update_root_overhead();
     Py_BEGIN_ALLOW_THREADS cirron_session_close_root();
+    if (process != NULL) {
+        (void)cirron_flusher_flush(&process->flusher, 0); /* asks, and waits for nothing */
+    }
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 

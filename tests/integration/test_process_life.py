@@ -70,6 +70,24 @@ def test_spans_closed_by_exit_handlers_are_written():
     assert_session_is_closed()
 
 
+def test_exit_that_is_cut_short_after_the_session_has_closed_loses_nothing():
+    """A worker that ends by itself may get its supervisor's SIGTERM while Python ends."""
+    run_script("""
+    import atexit, glob, os, time
+    def cut_short():
+        deadline = time.monotonic() + 30
+        while not glob.glob(".cirron/spool/*.json") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os._exit(0)
+    atexit.register(cut_short)  # before ours, so called after it
+    import cirron as ci
+    ci.profile(flush_interval=3600)
+    with ci.scope("work"): pass
+    """)
+    assert "work" in names()
+    assert_session_is_closed()
+
+
 def start(script, *args):
     code = "import cirron as ci, time, os, sys, signal\n" + textwrap.dedent(script)
     return subprocess.Popen(
