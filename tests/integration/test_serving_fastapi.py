@@ -200,3 +200,16 @@ def test_lifespan_and_background_scopes_are_of_no_request(tmp_path):
     (session,) = (n for n in spans_of(batches).values() if n.name == "cirron.session")
     assert [node.name for node in session.children] == ["load_model", "request", "background"]
     assert all(node.end_ns is not None for node in session.walk())
+
+
+def test_sigterm_in_mid_stream_closes_the_request_when_the_server_gives_up(tmp_path):
+    command = ("-m", "uvicorn", "fastapi_app:app", "--fd", "{fd}")
+    with serving(tmp_path, *command, "--timeout-graceful-shutdown", "1") as server:
+        stream = f"{server.url}/endless/async/1"
+        with httpx.stream("GET", stream, timeout=60) as response:
+            assert next(response.iter_text()) == "first\n"
+            batches = server.stop()
+    nodes = spans_of(batches).values()
+    assert all(node.end_ns is not None for node in nodes)
+    attrs = requests_of(batches)[1].attrs
+    assert (attrs["stream_completed"], attrs["error"][:14]) == (False, "CancelledError")
