@@ -7,7 +7,7 @@ import random
 import sys
 import tracemalloc
 
-from servers import spans_of
+from servers import requests_of, spans_of
 from support import spool_batches
 
 import cirron as ci
@@ -147,3 +147,68 @@ def test_memory_of_concurrent_requests_is_given_back_after_the_last():
         held = tracemalloc.get_traced_memory()[0] - held
         tracemalloc.stop()
     assert held < 100_000  # bytes: 50 a request would be more
+
+
+async def tokens(number, count):
+    ci.mark("number", number)
+    for i in range(count):
+        with ci.scope("token", i):
+            await asyncio.sleep(number % 7 / 1000)
+            ci.mark("number", number)
+        yield i
+
+
+@ci.inference
+def returned(number, count):
+    return tokens(number, count)
+
+
+@ci.inference
+async def awaited(number, count):
+    return tokens(number, count)
+
+
+generated = ci.inference(tokens)
+
+
+async def take(number):
+    """Takes a stream to its end, or breaks, or runs out of time; tells which."""
+    rng = random.Random(number)
+    kind = (returned, generated, awaited)[number % 3]
+    stream = kind(number, 20) if kind is not awaited else await kind(number, 20)
+    last = rng.randrange(25)
+    in_consumer = False
+    try:
+        async with asyncio.timeout(rng.random() / 10 if rng.random() < 0.5 else None):
+            async for i in stream:
+                in_consumer = True
+                with ci.scope("consumer"):
+                    await asyncio.sleep(0)
+                in_consumer = False
+                if i == last:
+                    return "left"
+    except TimeoutError:
+        return "left" if in_consumer else "cancelled"
+    return "whole"
+
+
+async def take_all(count):
+    ends = await asyncio.gather(*(take(number) for number in range(count)))
+    gc.collect()  # what nobody kept is closed by the loop
+    return ends
+
+
+def test_streams_that_are_left_and_cancelled_at_random_keep_their_trees():
+    with ci.profile():
+        ends = asyncio.run(take_all(1500))
+        assert ci.health()["scope_depth"] == 0
+    assert set(ends) == {"whole", "left", "cancelled"}
+    requests = requests_of(spool_batches())
+    assert requests.keys() == set(range(len(ends)))
+    for number, request in requests.items():
+        assert {child.name for child in request.children} <= {"token"}
+        told = (request.attrs.get("stream_completed"), request.attrs.get("error"))
+        whole, left, cancelled = (None, None), (False, None), (False, "CancelledError")
+        assert told == {"whole": whole, "left": left, "cancelled": cancelled}[ends[number]]
+        if ends[number] == "whole":
+            assert request.shape == ("request", (("token", ()),) * 20)
