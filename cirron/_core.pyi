@@ -116,6 +116,10 @@ class AsyncStream:
     def athrow(self, *args: Any) -> Coroutine[Any, Any, Any]: ...
     def aclose(self) -> Coroutine[Any, Any, None]: ...
 
+def record_snapshot(record: dict[str, Any], /) -> None:
+    """A record of docs/spool-format.md, whole, for the next batch. Of two with the same id
+    readers take the later. One whose JSON is longer than 64 KiB is dropped."""
+
 # ---- lifecycle: one session at a time; none of these raises once its arguments are right
 
 def start_session(
@@ -133,9 +137,10 @@ def start_session(
     `spool_dir` None keeps everything in memory. RuntimeError when one is running.
     """
 
-def close_session() -> None:
+def close_session(timeout: float, /) -> None:
     """Closes the root span and leaves the flusher running: for atexit. What is recorded
-    later still belongs to the session; the last flush comes after the interpreter."""
+    later still belongs to the session; the last flush comes after the interpreter and
+    takes at most `timeout` seconds."""
 
 def end_session(timeout: float) -> bool:
     """Closes the root span, flushes, stops the flusher. True when all was written in time."""
@@ -149,8 +154,8 @@ def flush(timeout: float) -> bool:
 def counters() -> dict[str, int]:
     """Counts since the session started (or the process, before the first).
 
-    span_count, mark_count, scope_drop_count, mark_drop_count, spool_drop_count,
-    spool_dropped_records, spool_bytes, spool_pending, spool_errno, flush_latency_ns,
+    span_count, mark_count, snapshot_count, scope_drop_count, mark_drop_count,
+    snapshot_drop_count, spool_drop_count, spool_dropped_records, spool_bytes, spool_pending, spool_errno, flush_latency_ns,
     overhead_ns, trace_evicted_count, flusher_running (0 or 1), scope_depth.
     """
 

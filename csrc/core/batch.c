@@ -1,4 +1,5 @@
-/* Two sections grow side by side, spans and marks, and are joined when the batch ends.
+/* Three sections grow side by side, spans, marks and snapshots, and are joined when the
+ * batch ends.
  * Each record's fixed parts are counted first, so that a record is one reservation and a
  * failure leaves nothing behind.
  */
@@ -39,6 +40,7 @@ struct cirron_batch {
     int64_t rank;
     cirron_buffer spans;
     cirron_buffer marks;
+    cirron_buffer snapshots;
     size_t records;
     uint32_t generation;
     listed_mark *listed; /* owned */
@@ -71,6 +73,7 @@ void cirron_batch_free(cirron_batch *batch) {
     }
     cirron_buffer_fini(&batch->spans);
     cirron_buffer_fini(&batch->marks);
+    cirron_buffer_fini(&batch->snapshots);
     cirron_free(batch->listed);
     cirron_free(batch->lists);
     cirron_free(batch);
@@ -82,7 +85,7 @@ void cirron_batch_set_process(cirron_batch *batch, int64_t pid, int64_t rank) {
 }
 
 size_t cirron_batch_size(const cirron_batch *batch) {
-    return batch->spans.len + batch->marks.len;
+    return batch->spans.len + batch->marks.len + batch->snapshots.len;
 }
 
 size_t cirron_batch_records(const cirron_batch *batch) {
@@ -92,6 +95,7 @@ size_t cirron_batch_records(const cirron_batch *batch) {
 void cirron_batch_reset(cirron_batch *batch) {
     batch->spans.len = 0;
     batch->marks.len = 0;
+    batch->snapshots.len = 0;
     batch->records = 0;
     batch->listed_count = 0;
     batch->list_count = 0;
@@ -329,6 +333,15 @@ int cirron_batch_add_span(cirron_batch *batch, const cirron_span_record *span,
     return CIRRON_OK;
 }
 
+int cirron_batch_add_snapshot(cirron_batch *batch, const char *json, size_t len) {
+    char *at = begin_record(&batch->snapshots, len + 1);
+    if (at == NULL) {
+        return CIRRON_NO_MEMORY;
+    }
+    end_record(batch, &batch->snapshots, put(at, json, len));
+    return CIRRON_OK;
+}
+
 int cirron_batch_finish(cirron_batch *batch, const cirron_id *batch_id, int64_t created_ns,
                         cirron_buffer *out) {
     if (cirron_buffer_reserve(out, cirron_batch_size(batch) + 256 + sizeof CIRRON_VERSION) !=
@@ -344,7 +357,9 @@ int cirron_batch_finish(cirron_batch *batch, const cirron_id *batch_id, int64_t 
     at = put(at, batch->spans.data, batch->spans.len);
     at = PUT(at, "],\"marks\":[");
     at = put(at, batch->marks.data, batch->marks.len);
-    at = PUT(at, "],\"snapshots\":[]}\n");
+    at = PUT(at, "],\"snapshots\":[");
+    at = put(at, batch->snapshots.data, batch->snapshots.len);
+    at = PUT(at, "]}\n");
     out->len = (size_t)(at - out->data);
     cirron_batch_reset(batch);
     return CIRRON_OK;

@@ -27,6 +27,9 @@ int cirron_batch_add_mark(cirron_batch *batch, const cirron_mark_record *mark, c
                           const cirron_id *mark_id);
 int cirron_batch_add_span(cirron_batch *batch, const cirron_span_record *span, const char *payload);
 
+/* `json` is the whole record, an object. The same is returned. */
+int cirron_batch_add_snapshot(cirron_batch *batch, const char *json, size_t len);
+
 /* Bytes of JSON, and records, so far. */
 size_t cirron_batch_size(const cirron_batch *batch);
 size_t cirron_batch_records(const cirron_batch *batch);

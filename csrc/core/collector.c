@@ -6,12 +6,37 @@
 #include "core/clock.h"
 #include "core/memory.h"
 
+static uint32_t snapshot_payload(const void *record) {
+    return ((const cirron_snapshot_record *)record)->payload_len;
+}
+
+static int init_snapshots(cirron_collector *collector) {
+    if (pthread_mutex_init(&collector->snapshots_mutex, NULL) != 0) {
+        return CIRRON_NO_MEMORY;
+    }
+    int status = cirron_queue_init(&collector->snapshots, sizeof(cirron_snapshot_record),
+                                   snapshot_payload, CIRRON_MAX_SNAPSHOTS, CIRRON_SNAPSHOT_BYTES);
+    if (status != CIRRON_OK) {
+        pthread_mutex_destroy(&collector->snapshots_mutex);
+    }
+    return status;
+}
+
+static void fini_snapshots(cirron_collector *collector) {
+    cirron_queue_fini(&collector->snapshots);
+    pthread_mutex_destroy(&collector->snapshots_mutex);
+}
+
 int cirron_collector_init(cirron_collector *collector, cirron_registry *registry,
                           size_t max_spans) {
     *collector = (cirron_collector){.registry = registry, .encodes = true};
     collector->outbox_end = &collector->outbox;
     cirron_id_stream_init(&collector->ids);
+    if (init_snapshots(collector) != CIRRON_OK) {
+        return CIRRON_NO_MEMORY;
+    }
     if (pthread_mutex_init(&collector->mutex, NULL) != 0) {
+        fini_snapshots(collector);
         return CIRRON_NO_MEMORY;
     }
     collector->names = cirron_intern_new();
@@ -24,6 +49,7 @@ int cirron_collector_init(cirron_collector *collector, cirron_registry *registry
         cirron_store_free(collector->store);
         cirron_intern_free(collector->names);
         pthread_mutex_destroy(&collector->mutex);
+        fini_snapshots(collector);
         return CIRRON_NO_MEMORY;
     }
     return CIRRON_OK;
@@ -133,9 +159,47 @@ static bool drain_recorder(cirron_collector *collector, cirron_recorder *recorde
     return more;
 }
 
+static bool drain_snapshots(cirron_collector *collector) {
+    cirron_claim claim;
+    const char *chunk = NULL;
+    bool more = cirron_queue_claim(&collector->snapshots, CIRRON_SPANS_PER_PASS, &claim);
+    const cirron_snapshot_record *snapshot = cirron_claim_next(&claim, &chunk);
+    for (; snapshot != NULL; snapshot = cirron_claim_next(&claim, &chunk)) {
+        if (collector->encodes) {
+            if (cirron_batch_add_snapshot(collector->batch, chunk + snapshot->payload,
+                                          snapshot->payload_len) != CIRRON_OK) {
+                count_dropped(collector, 0, 1);
+            }
+            seal_full_batch(collector);
+        }
+    }
+    cirron_claim_release(&claim);
+    return more;
+}
+
+void cirron_collector_record_snapshot(cirron_collector *collector, const char *json, size_t len) {
+    cirron_queue *queue = &collector->snapshots;
+    char *payload;
+    uint32_t offset;
+    pthread_mutex_lock(&collector->snapshots_mutex);
+    if (len == 0 || len > CIRRON_MAX_ATTRS_BYTES) {
+        atomic_fetch_add(&queue->refused, 1);
+        atomic_fetch_add(&queue->dropped, 1);
+    } else {
+        cirron_snapshot_record *record =
+            cirron_queue_reserve(queue, (uint32_t)len, &payload, &offset);
+        if (record != NULL) {
+            memcpy(payload, json, len);
+            *record = (cirron_snapshot_record){.payload = offset, .payload_len = (uint32_t)len};
+            cirron_queue_publish(queue, (uint32_t)len);
+        }
+    }
+    pthread_mutex_unlock(&collector->snapshots_mutex);
+}
+
 bool cirron_collector_drain(cirron_collector *collector) {
-    bool more = false;
     pthread_mutex_lock(&collector->mutex);
+    bool more = drain_snapshots(collector);
     cirron_recorder *recorder =
         atomic_load_explicit(&collector->registry->first, memory_order_acquire);
     for (; recorder != NULL; recorder = recorder->next) {

@@ -1,4 +1,5 @@
-/* From the recorders' queues to the trace buffer and to finished batches.
+/* From the recorders' queues, and the one of snapshots, to the trace buffer and to finished
+ * batches.
  *
  * Everything here happens under the collector's mutex, which is held while memory is
  * moved and never while a file is written: a stuck disk stops nobody who reads the
@@ -12,7 +13,11 @@
 #include "core/recorder.h"
 #include "core/store.h"
 
-enum { CIRRON_OUTBOX_BYTES = 64 * 1024 * 1024 };
+enum {
+    CIRRON_OUTBOX_BYTES = 64 * 1024 * 1024,
+    CIRRON_MAX_SNAPSHOTS = 65536, /* that wait for a drain, */
+    CIRRON_SNAPSHOT_BYTES = 64 * 1024 * 1024,
+};
 
 /* A finished batch on its way to the disk. */
 typedef struct cirron_document {
@@ -26,12 +31,14 @@ typedef struct cirron_document {
 typedef struct cirron_collector {
     pthread_mutex_t mutex;
     cirron_registry *registry;
-    cirron_intern *names;    /* owned */
-    cirron_store *store;     /* owned */
-    cirron_batch *batch;     /* owned */
-    cirron_id_stream ids;    /* of marks and batches */
-    bool encodes;            /* false: nothing is meant for the disk */
-    cirron_document *outbox; /* oldest first */
+    cirron_intern *names;            /* owned */
+    cirron_store *store;             /* owned */
+    cirron_batch *batch;             /* owned */
+    cirron_id_stream ids;            /* of marks and batches */
+    pthread_mutex_t snapshots_mutex; /* who adds; never held while waiting */
+    cirron_queue snapshots;          /* of all threads: they are rare */
+    bool encodes;                    /* false: nothing is meant for the disk */
+    cirron_document *outbox;         /* oldest first */
     cirron_document **outbox_end;
     size_t outbox_bytes;
     int64_t last_created_ns;
@@ -50,6 +57,11 @@ enum {
 
 /* Takes what the threads have published; true when a pass left some. Takes the mutex. */
 bool cirron_collector_drain(cirron_collector *collector);
+
+/* Any thread: a snapshot's record, one JSON object, on its way to the disk. What there is
+ * no room for, and what is empty or longer than CIRRON_MAX_ATTRS_BYTES, is counted in
+ * `snapshots.dropped`. */
+void cirron_collector_record_snapshot(cirron_collector *collector, const char *json, size_t len);
 
 /* Ends the batch in the making, so that it can be written. Takes the mutex. */
 void cirron_collector_seal(cirron_collector *collector);

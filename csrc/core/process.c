@@ -255,6 +255,9 @@ void cirron_process_count(cirron_process *process, cirron_counters *counters) {
     *counters = (cirron_counters){
         .spans = atomic_load(&process->spans_lost),
         .marks = atomic_load(&process->marks_lost),
+        .snapshots =
+            atomic_load(&collector->snapshots.head) + atomic_load(&collector->snapshots.refused),
+        .snapshots_dropped = atomic_load(&collector->snapshots.dropped),
         .spans_dropped = atomic_load(&process->spans_lost) + too_deep,
         .marks_dropped = atomic_load(&process->marks_lost),
         .spans_too_deep = too_deep,

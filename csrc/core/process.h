@@ -93,8 +93,10 @@ bool cirron_session_end(int64_t timeout_ns);
 typedef struct cirron_counters {
     uint64_t spans; /* recorded: waiting, drained or dropped */
     uint64_t marks;
+    uint64_t snapshots;
     uint64_t spans_dropped; /* for want of room, memory or depth */
     uint64_t marks_dropped;
+    uint64_t snapshots_dropped;
     uint64_t spans_too_deep; /* of spans_dropped: never among `spans` */
     uint64_t files_dropped;
     uint64_t records_dropped;

@@ -2,7 +2,9 @@
  *
  *   span      a timed region with a name, a parent and attributes
  *   mark      a named scalar on a span ("root" when there was no session)
- *   record    the fixed-size form in which a producer hands over a span or mark
+ *   snapshot  what is known of one tensor of a model at the end of a span; its text is JSON
+ *             from the start
+ *   record    the fixed-size form in which a producer hands over a span, mark or snapshot
  *   payload   the variable-size bytes of one record: inline name, string value,
  *             attributes; they lie in the record's chunk, never behind a pointer
  *   session   one lifetime of profile(); numbered from 1 in a process, and 0 for
@@ -102,6 +104,12 @@ typedef struct cirron_mark_record {
     uint8_t kind;
     uint8_t reserved[6];
 } cirron_mark_record;
+
+/* Payload: one JSON object, at most CIRRON_MAX_ATTRS_BYTES. */
+typedef struct cirron_snapshot_record {
+    uint32_t payload;
+    uint32_t payload_len;
+} cirron_snapshot_record;
 
 static_assert(sizeof(cirron_span_record) == 120, "a span record is 120 bytes");
 static_assert(sizeof(cirron_mark_record) == 64, "a mark record is 64 bytes");

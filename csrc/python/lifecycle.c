@@ -15,6 +15,7 @@ static cirron_counters at_start;
 static uint64_t scopes_at_start;
 static uint64_t marks_at_start;
 static uint32_t generation_at_start;
+static int64_t exit_wait_ns = 2000000000; /* what the last flush may take */
 
 static int64_t to_ns(double seconds) {
     return seconds > 0 ? (int64_t)((seconds < 1e9 ? seconds : 1e9) * 1e9) : 0;
@@ -116,10 +117,14 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
 
 /* Writing begins at once: a server's SIGTERM may come before the interpreter has ended, when
  * nobody catches signals any more. */
-static PyObject *close_session(PyObject *module, PyObject *ignored) {
+static PyObject *close_session(PyObject *module, PyObject *timeout) {
     (void)module;
-    (void)ignored;
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
     cirron_process *process = cirron_process_get();
+    exit_wait_ns = to_ns(seconds);
     update_root_overhead();
     Py_BEGIN_ALLOW_THREADS cirron_session_close_root();
     if (process != NULL) {
@@ -212,17 +217,18 @@ static PyObject *get_counters(PyObject *module, PyObject *ignored) {
             since = at_start; /* a child counts from its birth */
         }
     }
-    return Py_BuildValue("{sK sK sK sK sK sK sK sI si sK sL sK si sI}", "span_count",
-                         now.spans - since.spans, "mark_count", now.marks - since.marks,
-                         "scope_drop_count", now.spans_dropped - since.spans_dropped,
-                         "mark_drop_count", now.marks_dropped - since.marks_dropped,
-                         "spool_drop_count", now.files_dropped - since.files_dropped,
-                         "spool_dropped_records", now.records_dropped - since.records_dropped,
-                         "spool_bytes", now.spool_bytes, "spool_pending", now.pending,
-                         "spool_errno", now.disk_errno, "flush_latency_ns", now.latency_ns,
-                         "overhead_ns", (long long)session_overhead(), "trace_evicted_count",
-                         now.evicted - since.evicted, "flusher_running", (int)now.flusher_running,
-                         "scope_depth", current_depth());
+    return Py_BuildValue(
+        "{sK sK sK sK sK sK sK sK sK sI si sK sL sK si sI}", "span_count", now.spans - since.spans,
+        "mark_count", now.marks - since.marks, "snapshot_count", now.snapshots - since.snapshots,
+        "scope_drop_count", now.spans_dropped - since.spans_dropped, "mark_drop_count",
+        now.marks_dropped - since.marks_dropped, "snapshot_drop_count",
+        now.snapshots_dropped - since.snapshots_dropped, "spool_drop_count",
+        now.files_dropped - since.files_dropped, "spool_dropped_records",
+        now.records_dropped - since.records_dropped, "spool_bytes", now.spool_bytes,
+        "spool_pending", now.pending, "spool_errno", now.disk_errno, "flush_latency_ns",
+        now.latency_ns, "overhead_ns", (long long)session_overhead(), "trace_evicted_count",
+        now.evicted - since.evicted, "flusher_running", (int)now.flusher_running, "scope_depth",
+        current_depth());
 }
 
 static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {
@@ -234,7 +240,7 @@ static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {
 
 PyMethodDef cirron_lifecycle_methods[] = {
     {"start_session", (PyCFunction)(void *)start_session, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"close_session", close_session, METH_NOARGS, NULL},
+    {"close_session", close_session, METH_O, NULL},
     {"end_session", end_session, METH_O, NULL},
     {"session_id", get_session_id, METH_NOARGS, NULL},
     {"session_number", get_session_number, METH_NOARGS, NULL},
@@ -251,7 +257,7 @@ PyMethodDef cirron_lifecycle_methods[] = {
 static void finish(void) {
     cirron_process *process = cirron_process_get();
     if (process != NULL && cirron_current_session.running) {
-        (void)cirron_session_end(2000000000);
+        (void)cirron_session_end(exit_wait_ns);
     }
 }
 

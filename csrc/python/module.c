@@ -12,6 +12,7 @@
 #include "python/request.h"
 #include "python/safetensors.h"
 #include "python/scope.h"
+#include "python/snapshot.h"
 #include "python/stream.h"
 #include "python/table.h"
 #include "python/tensor_stats.h"
@@ -52,6 +53,8 @@ static PyMethodDef methods[] = {
      "fail_request(request, error, /)\n--\n\nCloses the request with its error."},
     {"request_notes", (PyCFunction)(void *)cirron_request_notes, METH_FASTCALL,
      "The notes of a request, or of the innermost open one; None for no notes or no request."},
+    {"record_snapshot", cirron_record_snapshot, METH_O,
+     "record_snapshot($module, record, /)\n--\n\nA tensor's record, for the next batch."},
     {"read_spool", (PyCFunction)(void *)cirron_read_spool, METH_O,
      "read_spool(paths)\n--\n\nBatch files as one SpanTable."},
     {"format_duration", (PyCFunction)(void *)cirron_format_duration, METH_O,

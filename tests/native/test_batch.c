@@ -315,6 +315,18 @@ static void many_spans_with_marks_keep_theirs_apart(void **state) {
     free(document);
 }
 
+static void snapshots_stand_as_they_are_behind_the_marks(void **state) {
+    (void)state;
+    static const char first[] = "{\"tensor_name\":\"0.weight\"}";
+    static const char second[] = "{}";
+    assert_int_equal(cirron_batch_add_snapshot(batch, first, sizeof first - 1), CIRRON_OK);
+    assert_int_equal(cirron_batch_add_snapshot(batch, second, sizeof second - 1), CIRRON_OK);
+    assert_int_equal(cirron_batch_records(batch), 2);
+    assert_int_equal(cirron_batch_size(batch), sizeof first + sizeof second - 1);
+    assert_document_is(HEAD "],\"marks\":[],\"snapshots\":[{\"tensor_name\":\"0.weight\"},{}]}\n");
+    assert_document_is(HEAD "],\"marks\":[" SNAPSHOTS);
+}
+
 static void nothing_is_carried_into_the_next_batch(void **state) {
     (void)state;
     cirron_mark_record mark = make_mark(1);
@@ -400,6 +412,7 @@ int main(void) {
         TEST(a_span_names_the_marks_that_came_before_it_in_order),
         TEST(a_span_names_at_most_1024_marks),
         TEST(many_spans_with_marks_keep_theirs_apart),
+        TEST(snapshots_stand_as_they_are_behind_the_marks),
         TEST(nothing_is_carried_into_the_next_batch),
         TEST(a_document_is_appended_to_what_stands_in_the_buffer),
         TEST(a_failed_allocation_leaves_the_batch_as_it_was),

@@ -131,6 +131,10 @@ static void record_mark(const char *name) {
     cirron_queue_publish(&recorder->marks, 0);
 }
 
+static void record_snapshot(const char *json) {
+    cirron_collector_record_snapshot(&process()->collector, json, strlen(json));
+}
+
 static cirron_counters count(void) {
     cirron_counters counters;
     cirron_process_count(process(), &counters);
@@ -375,6 +379,73 @@ static void a_flush_beside_a_stop_is_done(void **state) {
     assert_true(done[1]);
 }
 
+/* ---- snapshots */
+
+static void snapshots_are_stored_or_counted(void **state) {
+    (void)state;
+    static char longest[CIRRON_MAX_ATTRS_BYTES + 2];
+    memset(longest, ' ', sizeof longest - 1);
+    memcpy(longest, "{\"long\":0", 9);
+    longest[sizeof longest - 2] = '}';
+    start_session();
+    cirron_counters before = count();
+    record_snapshot("{\"weight\":0}");
+    record_snapshot("");
+    record_snapshot(longest); /* one byte too many */
+    longest[sizeof longest - 3] = '}';
+    longest[sizeof longest - 2] = '\0';
+    record_snapshot(longest);
+    assert_flushed();
+    cirron_counters after = count();
+    assert_int_equal(after.snapshots - before.snapshots, 4);
+    assert_int_equal(after.snapshots_dropped - before.snapshots_dropped, 2);
+    assert_int_equal(count_on_disk("\"snapshots\":[{\"weight\":0},{\"long\""), 1);
+}
+
+static void snapshots_that_nobody_drains_are_bounded_and_counted(void **state) {
+    (void)state;
+    start_session();
+    assert_flushed();
+    cirron_counters before = count();
+    pthread_mutex_lock(&process()->collector.mutex);
+    for (int i = 0; i < CIRRON_MAX_SNAPSHOTS + 10; i++) {
+        record_snapshot("{\"weight\":0}");
+    }
+    pthread_mutex_unlock(&process()->collector.mutex);
+    assert_flushed();
+    cirron_counters after = count();
+    assert_int_equal(after.snapshots - before.snapshots, CIRRON_MAX_SNAPSHOTS + 10);
+    assert_int_equal(after.snapshots_dropped - before.snapshots_dropped, 10);
+    assert_int_equal(count_on_disk("{\"weight\":0}"), CIRRON_MAX_SNAPSHOTS);
+}
+
+static void a_session_without_a_spool_keeps_no_snapshots(void **state) {
+    (void)state;
+    assert_int_equal(start_session_in(NULL, 3600 * SECOND), CIRRON_OK);
+    record_snapshot("{\"weight\":0}");
+    assert_flushed();
+    assert_true(cirron_session_end(30 * SECOND));
+    start_session();
+    assert_flushed();
+    assert_int_equal(count_on_disk("weight"), 0);
+}
+
+static void a_forked_child_drops_the_snapshots_of_its_parent(void **state) {
+    (void)state;
+    start_session();
+    record_snapshot("{\"parent\":0}");
+    pid_t child = fork();
+    if (child == 0) {
+        record_snapshot("{\"child\":0}");
+        _exit(cirron_session_end(30 * SECOND) ? 0 : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+    assert_int_equal(count_on_disk("parent\":0"), 0);
+    assert_true(cirron_session_end(30 * SECOND));
+    assert_int_equal(count_on_disk("parent\":0"), 1);
+    assert_int_equal(count_on_disk("child\":0"), 1);
+}
+
 /* ---- threads */
 
 static void *record_in_thread(void *recorder) {
@@ -593,6 +664,10 @@ int main(void) {
         TEST(flush_and_stop_give_up_in_time),
         TEST(a_start_calls_a_slow_stop_back),
         TEST(a_flush_beside_a_stop_is_done),
+        TEST(snapshots_are_stored_or_counted),
+        TEST(snapshots_that_nobody_drains_are_bounded_and_counted),
+        TEST(a_session_without_a_spool_keeps_no_snapshots),
+        TEST(a_forked_child_drops_the_snapshots_of_its_parent),
         TEST(the_recorder_of_a_dead_thread_is_taken_over),
         TEST(what_threads_record_beside_the_flusher_is_written_once),
         TEST(a_forked_child_writes_its_own_records_and_no_other),
