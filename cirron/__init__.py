@@ -20,6 +20,7 @@ from cirron.errors import CirronDependencyError, CirronError
 from cirron.loops import batches, epochs
 from cirron.profiler import Profiler, flush, health, profile, shutdown
 from cirron.serving.decorator import inference
+from cirron.snapshots.watch import watch
 from cirron.trace import trace
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "scope",
     "shutdown",
     "trace",
+    "watch",
 ]

@@ -116,6 +116,10 @@ class AsyncStream:
     def athrow(self, *args: Any) -> Coroutine[Any, Any, Any]: ...
     def aclose(self) -> Coroutine[Any, Any, None]: ...
 
+def is_recording(scope: Scope, /) -> bool:
+    """Whether the scope is open and its span will be written: it is not too deep, and was
+    not opened before a fork."""
+
 def record_snapshot(record: dict[str, Any], /) -> None:
     """A record of docs/spool-format.md, whole, for the next batch. Of two with the same id
     readers take the later. One whose JSON is longer than 64 KiB is dropped."""

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar
 
+    from collections.abc import Callable
+
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
         """What `epochs` and `batches` return; `len()` works when the iterable has one."""
 
         def __len__(self) -> int: ...
+
+
+# Called with the scope of an epoch just before it closes, once a model is watched.
+before_epoch_ends: Callable[[_core.Scope], None] | None = None
 
 
 def epochs(iterable: Iterable[T]) -> Loop[T]:
@@ -125,5 +131,10 @@ class _Pass:
 
     def _close(self) -> None:
         scope, self._scope = self._scope, None
-        if scope is not None:
+        if scope is None:
+            return
+        try:
+            if before_epoch_ends is not None and self._name == "epoch":
+                before_epoch_ends(scope)
+        finally:
             scope.__exit__(None, None, None)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from cirron.config import Settings
     from cirron.sinks import Sink
+    from cirron.snapshots.capture import Snapshots
 
 _WAIT_S = 2.0  # what flush() and shutdown() may take
+_LAST_FLUSH_S = 0.5  # of it, kept for the records after the wait for files of tensors
 
 # Reentrant: a log handler, a finaliser or a signal handler may call us while we hold it.
 _lock = threading.RLock()
@@ -41,6 +43,7 @@ class Profiler:
         self._settings = settings
         self._spool_dir: str | None = None
         self._sink: Sink | None = None
+        self._snapshots: Snapshots | None = None  # made when an epoch ends
         self._finalizer: Any = None  # in a multiprocessing child
 
     @property
@@ -190,6 +193,19 @@ def _absolute(path: str) -> str:
         return path
 
 
+def running_snapshots() -> Snapshots | None:
+    """Returns what takes the snapshots of the running session, None where none are wanted."""
+    profiler = _current
+    if profiler is None or profiler._spool_dir is None or not profiler.enabled:
+        return None
+    if profiler._snapshots is None and profiler._settings.snapshots != "none":
+        from cirron.snapshots.capture import Snapshots
+
+        directory = os.path.join(os.path.dirname(profiler._spool_dir), "snapshots")
+        profiler._snapshots = Snapshots(profiler._settings, directory)
+    return profiler._snapshots
+
+
 def flush() -> bool:
     """Waits until what was recorded so far is on disk and in the sinks, at most 2 s.
 
@@ -197,8 +213,11 @@ def flush() -> bool:
         True when all is written, False when time ran out.
     """
     deadline = time.monotonic() + _WAIT_S
-    done = _core.flush(_WAIT_S)
     profiler = _current
+    done = True
+    if profiler is not None and profiler._snapshots is not None:
+        done = profiler._snapshots.writer.wait(_WAIT_S - _LAST_FLUSH_S)
+    done = _core.flush(deadline - time.monotonic()) and done
     if profiler is not None and profiler._sink is not None:
         done = profiler._sink.wait(deadline - time.monotonic()) and done
     return done
@@ -217,8 +236,10 @@ def shutdown() -> None:
             return
         deadline = time.monotonic() + _WAIT_S
         try:
+            if profiler._snapshots is not None:
+                profiler._snapshots.writer.end(_WAIT_S - _LAST_FLUSH_S)
             if profiler._settings.enabled:
-                _core.end_session(_WAIT_S)
+                _core.end_session(deadline - time.monotonic())
             else:
                 _core.set_enabled(True)
         finally:
@@ -243,9 +264,11 @@ def health() -> dict[str, Any]:
         `spool_bytes`, `flush_latency_ns`, `overhead_ns`, `scope_depth` of the caller, and
         counts since `profile`: `span_count`, `mark_count`, `scope_drop_count`,
         `mark_drop_count`, `spool_drop_count` (files), `spool_dropped_records`,
-        `trace_evicted_count`, `hook_errors`.
+        `snapshot_count` (records), `snapshot_drop_count`, `snapshot_skip_count` (files of
+        tensors), `trace_evicted_count`, `hook_errors`.
     """
     profiler = _current
+    snapshots = profiler._snapshots if profiler is not None else None
     counters = _core.counters()
     if not counters["flusher_running"]:
         flush_mode = "stopped"
@@ -268,8 +291,11 @@ def health() -> dict[str, Any]:
         "flush_mode": flush_mode,
         "span_count": counters["span_count"],
         "mark_count": counters["mark_count"],
+        "snapshot_count": counters["snapshot_count"],
+        "snapshot_drop_count": counters["snapshot_drop_count"],
+        "snapshot_skip_count": snapshots.writer.skipped if snapshots is not None else 0,
         "overhead_ns": counters["overhead_ns"],
-        "hook_errors": 0,
+        "hook_errors": snapshots.errors if snapshots is not None else 0,
         "trace_evicted_count": counters["trace_evicted_count"],
     }
 
@@ -302,6 +328,7 @@ def _after_fork_in_child() -> None:
             sys.modules[__name__], lambda _: _at_end_of_multiprocessing_child(flush)
         )
         _multiprocessing_knows = True
+    profiler._snapshots = None
     if profiler._sink is not None:
         profiler._sink = type(profiler._sink)(profiler._sink.outputs)
         profiler._sink.start()
@@ -313,7 +340,9 @@ def _at_exit() -> None:
     if profiler is None:
         return
     deadline = time.monotonic() + _WAIT_S
-    _core.close_session()
+    if profiler._snapshots is not None:
+        profiler._snapshots.writer.end(_WAIT_S - _LAST_FLUSH_S)
+    _core.close_session(deadline - time.monotonic())
     if profiler._sink is not None:
         _core.flush(max(deadline - time.monotonic(), 0.0))
         profiler._sink.stop(deadline - time.monotonic())

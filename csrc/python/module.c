@@ -53,6 +53,8 @@ static PyMethodDef methods[] = {
      "fail_request(request, error, /)\n--\n\nCloses the request with its error."},
     {"request_notes", (PyCFunction)(void *)cirron_request_notes, METH_FASTCALL,
      "The notes of a request, or of the innermost open one; None for no notes or no request."},
+    {"is_recording", cirron_scope_is_recording, METH_O,
+     "is_recording($module, scope, /)\n--\n\nWhether this process will record the scope."},
     {"record_snapshot", cirron_record_snapshot, METH_O,
      "record_snapshot($module, record, /)\n--\n\nA tensor's record, for the next batch."},
     {"read_spool", (PyCFunction)(void *)cirron_read_spool, METH_O,

@@ -50,6 +50,9 @@ PyObject *cirron_scope_attrs(Scope *scope);
 PyObject *cirron_scope(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                        PyObject *kwnames);
 
+/* The function `is_recording`: METH_O. */
+PyObject *cirron_scope_is_recording(PyObject *module, PyObject *scope);
+
 /* __enter__ and __exit__. */
 PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored);
 PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs);

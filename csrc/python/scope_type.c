@@ -5,6 +5,7 @@
 
 #include <structmember.h>
 
+#include "core/generation.h"
 #include "core/id.h"
 
 static PyTypeObject *scope_type; /* Owned */
@@ -159,6 +160,17 @@ static PyObject *get_attrs(PyObject *self, void *closure) {
     PyObject *attrs = cirron_scope_attrs(scope);
     Py_XINCREF(attrs);
     return attrs;
+}
+
+PyObject *cirron_scope_is_recording(PyObject *module, PyObject *scope) {
+    (void)module;
+    const Scope *self = (const Scope *)scope;
+    if (!Py_IS_TYPE(scope, scope_type)) {
+        PyErr_SetString(PyExc_TypeError, "is_recording() takes a Scope");
+        return NULL;
+    }
+    return PyBool_FromLong(self->state == SCOPE_OPEN &&
+                           self->frame->generation == cirron_generation());
 }
 
 /* As a decorator: the wrapper is Python's business. */
