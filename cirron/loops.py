@@ -13,9 +13,8 @@ from cirron import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol, TypeVar
-
     from collections.abc import Callable
+    from typing import Any, Protocol, TypeVar
 
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)

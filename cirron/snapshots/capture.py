@@ -26,6 +26,7 @@ from cirron.snapshots.writer import BUDGET_BYTES, Writer
 
 _EPOCHS_REMEMBERED = 64  # nested and parallel ones
 _STATS = ("mean", "std", "min", "max", "norm", "histogram")
+_COUNTS = ("nan_count", "inf_count")
 _ID_DIGITS = 13  # of an id: 52 random bits
 
 
@@ -68,9 +69,9 @@ class Snapshots:
             found = self._find_tensors()
             if found:
                 records = self._record(span_id, found)
-                if self._saves and self._is_sampled(span_id):
-                    self._save(span_id, WEIGHTS, found, records)
-                    self._save(span_id, GRADIENTS, found, records)
+                for kind in (WEIGHTS, GRADIENTS):
+                    if self._saves and self._is_sampled(span_id):
+                        self._save(span_id, kind, found, records)
                 scope.attrs["snapshot_ns"] = time.perf_counter_ns() - started_ns
         except Exception as error:
             self._on = False
@@ -91,19 +92,23 @@ class Snapshots:
         ts_ns = time.time_ns()
         records = []
         for named, stats in zip(found, statistics([named.tensor for named in found]), strict=True):
-            known = isinstance(stats, dict)
-            record = {
+            record: dict[str, Any] = {
                 "id": os.urandom(16).hex(),
                 "span_id": span_id,
                 "tensor_name": named.name,
                 "shape": named.shape,
                 "dtype": named.dtype,
                 "mode": self._mode,
-                "stats": {name: stats[name] for name in _STATS} if known else None,
+                "stats": None,
                 "blob_uri": None,
                 "ts_ns": ts_ns,
-                "attrs": _counts(stats) if known else {"no_stats": stats},
+                "attrs": {},
             }
+            if isinstance(stats, str):
+                record["attrs"]["no_stats"] = stats
+            else:
+                record["stats"] = {name: stats[name] for name in _STATS}
+                record["attrs"] = {name: stats[name] for name in _COUNTS if stats[name] != 0}
             _core.record_snapshot(record)
             records.append(record)
         return records
@@ -154,7 +159,3 @@ class Snapshots:
         self.errors += 1
         with contextlib.suppress(Exception):  # a log handler may raise
             warn("%s: %s: %s", message, type(error).__name__, error)
-
-
-def _counts(stats: dict[str, Any]) -> dict[str, int]:
-    return {name: stats[name] for name in ("nan_count", "inf_count") if stats[name] != 0}

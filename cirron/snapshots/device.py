@@ -6,10 +6,13 @@ tensors are fetched, and no operation is used that torch calls nondeterministic.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from cirron import _core
 
 _BUCKETS = 16
 _PIECE = 1 << 20  # elements that are looked at together: some 50 MB of the device's memory
@@ -32,7 +35,7 @@ def statistics_on_device(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
                 found.append(f"{type(error).__name__}: {error}")
         numbers = iter(torch.stack(results).cpu().tolist() if results else ())
     return [
-        reason or _as_dict(tensor, next(numbers))
+        reason or _as_dict(torch, tensor, next(numbers))
         for tensor, reason in zip(tensors, found, strict=True)
     ]
 
@@ -69,20 +72,24 @@ def _reduce(torch: Any, tensor: Any) -> Any:
     return torch.cat([torch.stack([moment.to(torch.float64) for moment in moments]), above])
 
 
-def _as_dict(tensor: Any, numbers: list[float]) -> dict[str, Any]:
+def _as_dict(torch: Any, tensor: Any, numbers: list[float]) -> dict[str, Any]:
     mean, deviations, low, high, squares, nans, infinities, *above = numbers
     count = tensor.numel() - int(nans) - int(infinities)
+    counts = {"nan_count": int(nans), "inf_count": int(infinities)}
+    if count == 0:  # what then is said of nothing is the kernel's to know
+        return _core.tensor_stats(torch.empty(0, device="cpu")) | counts
     at_least = [count, *(int(number) for number in above), 0]
-    return {
+    bins = [low + (high - low) * i / _BUCKETS for i in range(_BUCKETS + 1)]
+    held = [more - less for more, less in itertools.pairwise(at_least)]
+    if low == high:  # and so are the buckets of a single value
+        single = torch.tensor([low], dtype=torch.float64, device="cpu")
+        histogram = _core.tensor_stats(single)["histogram"]
+        bins, held = histogram["bins"], [one * count for one in histogram["counts"]]
+    return counts | {
         "mean": mean,
         "std": math.sqrt(deviations / count),
         "min": low,
         "max": high,
         "norm": math.sqrt(squares),
-        "histogram": {
-            "bins": [low + (high - low) * i / _BUCKETS for i in range(_BUCKETS + 1)],
-            "counts": [more - less for more, less in zip(at_least, at_least[1:], strict=False)],
-        },
-        "nan_count": int(nans),
-        "inf_count": int(infinities),
+        "histogram": {"bins": bins, "counts": held},
     }

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cirron import _core
+from cirron.snapshots.watch import is_keras, unused
 
 WEIGHTS = "weights"
 GRADIENTS = "gradients"
@@ -21,7 +22,7 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A tensor, detached, that shares its memory with the model's."""
+    """A tensor of torch, detached, or an array of NumPy; it shares the model's memory or not."""
 
     name: str
     kind: str
@@ -40,30 +41,44 @@ class Named:
 
 
 def named_tensors(model: Any, prefix: str) -> list[Named]:
-    """Returns a model's parameters and then their gradients, shared ones once.
+    """Returns a model's weights and then their gradients, shared ones once.
 
     Parameters that have no shape yet and gradients that are None are left out.
 
     Args:
-        model: a torch module.
+        model: a torch module or a Keras model.
         prefix: stands before every name.
     """
-    lazy = sys.modules["torch"].nn.parameter.is_lazy
-    parameters = [(prefix + name, p) for name, p in _parameters(model) if not lazy(p)]
-    weights = [Named(name, WEIGHTS, p.detach()) for name, p in parameters]
+    owned = _keras_weights(model) if is_keras(model) else _torch_parameters(model)
+    weights = [Named(prefix + name, WEIGHTS, _detached(tensor)) for name, tensor in owned.items()]
     gradients = [
-        Named(f"{name}.grad", GRADIENTS, p.grad.detach())
-        for name, p in parameters
-        if p.is_leaf and p.grad is not None
+        Named(f"{prefix}{name}.grad", GRADIENTS, _detached(tensor.grad))
+        for name, tensor in owned.items()
+        if getattr(tensor, "is_leaf", False) and tensor.grad is not None
     ]
     return weights + gradients
 
 
-def _parameters(model: Any) -> list[tuple[str, Any]]:
+def _torch_parameters(model: Any) -> dict[str, Any]:
+    lazy = sys.modules["torch"].nn.parameter.is_lazy
     for _ in range(_TRIES):
         with contextlib.suppress(RuntimeError):  # another thread changes the model
-            return list(model.named_parameters())
-    return list(model.named_parameters())
+            return {name: p for name, p in model.named_parameters() if not lazy(p)}
+    return {name: p for name, p in model.named_parameters() if not lazy(p)}
+
+
+def _keras_weights(model: Any) -> dict[str, Any]:
+    variables = {id(variable): variable for variable in model.weights}.values()
+    weights: dict[str, Any] = {}
+    for variable in variables:
+        weights[unused(variable.path, weights)] = variable.value
+    return weights
+
+
+def _detached(tensor: Any) -> Any:
+    if hasattr(tensor, "detach"):
+        return tensor.detach()
+    return sys.modules["numpy"].asarray(tensor)  # of TensorFlow or JAX
 
 
 def obstacle(tensor: Any) -> str | None:
@@ -72,7 +87,9 @@ def obstacle(tensor: Any) -> str | None:
     A subclass may hold a part of the values, or ask other processes for them, so none is
     touched.
     """
-    torch = sys.modules["torch"]
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(tensor, torch.Tensor):
+        return None if tensor.dtype.kind != "c" else "complex"
     if type(tensor) is not torch.Tensor:
         return f"a {type(tensor).__name__} keeps its values to itself"
     if tensor.is_meta:
@@ -97,8 +114,9 @@ def statistics(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
     on_devices: dict[Any, list[int]] = {}
     for number, tensor in enumerate(tensors):
         reason = obstacle(tensor)
-        if reason is None and tensor.device.type != "cpu":
+        if reason is None and not _is_on_host(tensor):
             on_devices.setdefault(tensor.device, []).append(number)
+            reason = ""  # its turn comes
         found.append(_of_host(tensor) if reason is None else reason)
     for numbers in on_devices.values():
         from cirron.snapshots.device import statistics_on_device
@@ -109,27 +127,33 @@ def statistics(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
     return found
 
 
+def _is_on_host(tensor: Any) -> bool:
+    return getattr(getattr(tensor, "device", None), "type", "cpu") == "cpu"  # NumPy's is a str
+
+
 def _of_host(tensor: Any) -> dict[str, Any] | str:
-    if tensor.device.type != "cpu":
-        return ""  # its turn comes
     try:
         return _core.tensor_stats(tensor)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
         return str(error)
 
 
-def serialised(tensors: Mapping[str, Any]) -> bytes:
+def serialised(tensors: dict[str, Any]) -> bytes:
     """Returns the content of a safetensors file: a copy that no optimiser changes.
 
     Raises:
         ImportError: the package `safetensors` is missing.
     """
-    from safetensors.torch import save
+    if all(hasattr(tensor, "detach") for tensor in tensors.values()):
+        import safetensors.torch
 
-    return save({name: _on_host(tensor) for name, tensor in tensors.items()})
+        return bytes(safetensors.torch.save({n: _own(tensor) for n, tensor in tensors.items()}))
+    import safetensors.numpy
+
+    return bytes(safetensors.numpy.save(tensors))
 
 
-def _on_host(tensor: Any) -> Any:
+def _own(tensor: Any) -> Any:
+    """On the host, in one piece, and alone in its memory, as safetensors wants it."""
     tensor = tensor.cpu().contiguous()
-    # safetensors wants no two tensors in one piece of memory.
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()

@@ -8,6 +8,7 @@ from cirron import _core, loops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Any, TypeVar
 
     M = TypeVar("M")
@@ -22,8 +23,8 @@ class _Watched:
     __slots__ = ("model", "name", "session")
 
     def __init__(self, model: Any, name: str | None, session: int | None) -> None:
-        key = id(model)
-        self.model = weakref.ref(model, lambda _: _watched.pop(key, None))
+        key, pop = id(model), _watched.pop
+        self.model = weakref.ref(model, lambda _: pop(key, None))
         self.name = name
         self.session = session  # None: the user watches it, whatever the session
 
@@ -64,7 +65,8 @@ def watch_automatically(model: object) -> None:
     Args:
         model: a torch module or a Keras model.
     """
-    if id(model) not in _watched:
+    known = _watched.get(id(model))
+    if known is None or known.session is not None:
         _add(model, None, session=_core.session_number())
 
 
@@ -78,13 +80,27 @@ def watched_models() -> list[tuple[str, Any]]:
         chosen = [pair for pair in living if pair[0].session == session]
     names: dict[str, Any] = {}
     for entry, model in chosen:
-        names[_unused(entry.name or type(model).__name__, names)] = model
+        names[unused(entry.name or type(model).__name__, names)] = model
     return list(names.items())
 
 
 def forget(model: object) -> None:
     """Ends the watching of a model."""
     _watched.pop(id(model), None)
+
+
+def is_keras(model: object) -> bool:
+    """Says whether a model is one of Keras; with torch below it is a torch module as well."""
+    return hasattr(model, "trainable_weights") and hasattr(model, "weights")
+
+
+def unused(name: str, names: Container[str]) -> str:
+    """Returns `name`, or with a number behind it when it is one of `names`."""
+    number, found = 1, name
+    while found in names:
+        number += 1
+        found = f"{name}_{number}"
+    return found
 
 
 def _add(model: object, name: str | None, session: int | None) -> None:
@@ -98,20 +114,9 @@ def _check_model(model: object) -> None:
     wanted = "watch() takes a torch module or a Keras model"
     if isinstance(model, type):
         raise TypeError(f"{wanted}, not the class {model.__name__}: make one first")
-    is_model = callable(getattr(model, "named_parameters", None)) or (
-        hasattr(model, "trainable_weights") and hasattr(model, "weights")
-    )
-    if not is_model:
+    if not callable(getattr(model, "named_parameters", None)) and not is_keras(model):
         raise TypeError(f"{wanted}, not {type(model).__name__}")
     try:
         weakref.ref(model)
     except TypeError:
         raise TypeError(f"{wanted} that can be referred to weakly") from None
-
-
-def _unused(name: str, names: dict[str, Any]) -> str:
-    number, unused = 1, name
-    while unused in names:
-        number += 1
-        unused = f"{name}_{number}"
-    return unused
