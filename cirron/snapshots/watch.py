@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-
 from cirron import _core, loops
 
 TYPE_CHECKING = False
@@ -23,6 +21,8 @@ class _Watched:
     __slots__ = ("model", "name", "session")
 
     def __init__(self, model: Any, name: str | None, session: int | None) -> None:
+        import weakref  # here, because `import cirron` is to be quick
+
         key, pop = id(model), _watched.pop
         self.model = weakref.ref(model, lambda _: pop(key, None))
         self.name = name
@@ -49,7 +49,11 @@ def watch(model: M, name: str | None = None) -> M:
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    _check_model(model)
+    wanted = "watch() takes a torch module or a Keras model"
+    if isinstance(model, type):
+        raise TypeError(f"{wanted}, not the class {model.__name__}: make one first")
+    if not callable(getattr(model, "named_parameters", None)) and not is_keras(model):
+        raise TypeError(f"{wanted}, not {type(model).__name__}")
     known = _watched.get(id(model))
     if known is not None and name is None:
         name = known.name
@@ -109,14 +113,3 @@ def _add(model: object, name: str | None, session: int | None) -> None:
     _watched[id(model)] = _Watched(model, name, session)
     loops.before_epoch_ends = at_epoch_end
 
-
-def _check_model(model: object) -> None:
-    wanted = "watch() takes a torch module or a Keras model"
-    if isinstance(model, type):
-        raise TypeError(f"{wanted}, not the class {model.__name__}: make one first")
-    if not callable(getattr(model, "named_parameters", None)) and not is_keras(model):
-        raise TypeError(f"{wanted}, not {type(model).__name__}")
-    try:
-        weakref.ref(model)
-    except TypeError:
-        raise TypeError(f"{wanted} that can be referred to weakly") from None

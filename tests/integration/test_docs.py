@@ -52,6 +52,8 @@ def test_first_lines_leave_a_trace_that_the_terminal_shows(page):
     ids=lambda page: page.name,
 )
 def test_python_of_the_guides_runs(page):
+    if page.name == "snapshots.md":
+        pytest.importorskip("torch")
     for block in blocks(page, "python"):
         with contextlib.redirect_stdout(io.StringIO()):
             exec(GIVEN + block, {})
@@ -82,7 +84,7 @@ def test_batch_of_the_spool_format_is_one():
     (batch,) = blocks(page, "json")
     Path("1-batch.json").write_text(batch)
     table = _core.read_spool(["1-batch.json"])
-    assert (len(table), table.mark_count, table.warnings) == (1, 1, [])
+    assert (len(table), table.mark_count, table.snapshot_count, table.warnings) == (1, 1, 1, [])
     with ci.profile(), ci.scope("s"):
         ci.mark("m", 1)
     (written,) = Path(".cirron/spool").iterdir()

@@ -15,7 +15,8 @@ HEALTH_KEYS = {
     "enabled", "frameworks_installed", "transport", "scope_depth", "scope_drop_count",
     "mark_drop_count", "spool_drop_count", "spool_dir", "spool_bytes", "flush_latency_ns",
     "flush_mode", "span_count", "mark_count", "overhead_ns", "hook_errors",
-    "trace_evicted_count", "spool_dropped_records",
+    "trace_evicted_count", "spool_dropped_records", "snapshot_count", "snapshot_drop_count",
+    "snapshot_skip_count",
 }  # fmt: skip
 
 

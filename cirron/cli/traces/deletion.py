@@ -26,11 +26,7 @@ from cirron._core import SpanTable, read_spool
 from cirron.cli.traces.sessions import Session, Traces
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_SNAPSHOT_FILES = frozenset(
-    kind + end
-    for kind in ("weights", "gradients")
-    for end in (".safetensors", ".safetensors.tmp")  # the latter of a killed process
-)
+_SNAPSHOT_FILES = frozenset({"weights.safetensors", "gradients.safetensors"})
 
 # While a session is live, the record that names a snapshot directory may not be on disk
 # yet. Far more than any flush takes.
