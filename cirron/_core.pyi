@@ -51,6 +51,14 @@ def mark_on(
 ) -> None:
     """As `mark`, on an open scope; nothing when it is not open."""
 
+def is_recording(scope: Scope, /) -> bool:
+    """Whether the scope is open and its span will be written: it is not too deep, and was
+    not opened before a fork."""
+
+def record_snapshot(record: dict[str, Any], /) -> None:
+    """A record of docs/spool-format.md, whole, for the next batch. Of two with the same id
+    readers take the later. One whose JSON is longer than 64 KiB is dropped."""
+
 # ---- requests: a request is an open Scope `request` with the attribute `request_id`
 
 def open_request() -> Scope: ...
@@ -116,14 +124,6 @@ class AsyncStream:
     def athrow(self, *args: Any) -> Coroutine[Any, Any, Any]: ...
     def aclose(self) -> Coroutine[Any, Any, None]: ...
 
-def is_recording(scope: Scope, /) -> bool:
-    """Whether the scope is open and its span will be written: it is not too deep, and was
-    not opened before a fork."""
-
-def record_snapshot(record: dict[str, Any], /) -> None:
-    """A record of docs/spool-format.md, whole, for the next batch. Of two with the same id
-    readers take the later. One whose JSON is longer than 64 KiB is dropped."""
-
 # ---- lifecycle: one session at a time; none of these raises once its arguments are right
 
 def start_session(
@@ -159,8 +159,9 @@ def counters() -> dict[str, int]:
     """Counts since the session started (or the process, before the first).
 
     span_count, mark_count, snapshot_count, scope_drop_count, mark_drop_count,
-    snapshot_drop_count, spool_drop_count, spool_dropped_records, spool_bytes, spool_pending, spool_errno, flush_latency_ns,
-    overhead_ns, trace_evicted_count, flusher_running (0 or 1), scope_depth.
+    snapshot_drop_count, spool_drop_count, spool_dropped_records, spool_bytes, spool_pending,
+    spool_errno, flush_latency_ns, overhead_ns, trace_evicted_count, flusher_running (0 or
+    1), scope_depth.
     """
 
 def drained_sequence() -> int:

@@ -52,5 +52,3 @@ def records(directory: str | Path = ".cirron/spool") -> list[dict[str, Any]]:
 def names() -> list[str]:
     """The tensor names among the records, sorted."""
     return sorted({record["tensor_name"] for record in records()})
-
-

@@ -52,7 +52,7 @@ def watch(model: M, name: str | None = None) -> M:
     wanted = "watch() takes a torch module or a Keras model"
     if isinstance(model, type):
         raise TypeError(f"{wanted}, not the class {model.__name__}: make one first")
-    if not callable(getattr(model, "named_parameters", None)) and not is_keras(model):
+    if not hasattr(type(model), "named_parameters") and not is_keras(model):
         raise TypeError(f"{wanted}, not {type(model).__name__}")
     known = _watched.get(id(model))
     if known is not None and name is None:
@@ -95,7 +95,7 @@ def forget(model: object) -> None:
 
 def is_keras(model: object) -> bool:
     """Says whether a model is one of Keras; with torch below it is a torch module as well."""
-    return hasattr(model, "trainable_weights") and hasattr(model, "weights")
+    return hasattr(type(model), "trainable_weights") and hasattr(type(model), "weights")
 
 
 def unused(name: str, names: Container[str]) -> str:
@@ -112,4 +112,3 @@ def _add(model: object, name: str | None, session: int | None) -> None:
 
     _watched[id(model)] = _Watched(model, name, session)
     loops.before_epoch_ends = at_epoch_end
-

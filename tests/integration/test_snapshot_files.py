@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from snapshot_support import epoch, net, records, train, watch_nothing
+from snapshot_support import epoch, net, records, watch_nothing
 from support import run_script, spool_batches
 
 import cirron as ci
@@ -206,8 +206,8 @@ for epoch in (outer := iter(ci.epochs(range(1)))):
     pids = {span["id"]: span["pid"] for batch in spool_batches() for span in batch["spans"]}
     epochs = {record["span_id"] for record in found}
     assert len(found) == 4 * 4
-    assert sorted(list(pids[span_id] for span_id in epochs).count(p) for p in set(pids.values())) \
-        == [2, 2]  # fmt: skip
+    owners = [pids[span_id] for span_id in epochs]
+    assert sorted(owners.count(pid) for pid in set(owners)) == [2, 2]
 
 
 # ---- disks
