@@ -133,9 +133,16 @@ def _is_on_host(tensor: Any) -> bool:
 
 def _of_host(tensor: Any) -> dict[str, Any] | str:
     try:
-        return _core.tensor_stats(tensor)
+        return _core.tensor_stats(_widened(tensor))
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
         return str(error)
+
+
+def _widened(tensor: Any) -> Any:
+    """A copy in float32 of what the kernel does not read: floats of 8 bits, NumPy's bfloat16."""
+    if hasattr(tensor, "detach"):
+        return tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+    return tensor.astype("float32") if tensor.dtype.kind == "V" else tensor
 
 
 def serialised(tensors: dict[str, Any]) -> bytes:
