@@ -202,7 +202,9 @@ def running_snapshots() -> Snapshots | None:
         from cirron.snapshots.capture import Snapshots
 
         directory = os.path.join(os.path.dirname(profiler._spool_dir), "snapshots")
-        profiler._snapshots = Snapshots(profiler._settings, directory)
+        with _lock:
+            if profiler._snapshots is None and profiler.enabled:
+                profiler._snapshots = Snapshots(profiler._settings, directory)
     return profiler._snapshots
 
 

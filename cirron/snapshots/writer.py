@@ -42,7 +42,7 @@ class Writer:
     def has_room(self, size: int) -> bool:
         """Says whether a file of `size` bytes may be added now."""
         with self._changed:
-            return not self._ended and self._bytes + size <= BUDGET_BYTES
+            return self._bytes + size <= BUDGET_BYTES
 
     def add(self, path: str, content: bytes, records: list[dict[str, Any]]) -> None:
         """Has a file written.
@@ -53,6 +53,9 @@ class Writer:
             records: of the tensors in it, which were recorded without it.
         """
         with self._changed:
+            if self._ended:
+                self.skipped += 1
+                return
             self._waiting.append(_File(path, content, records))
             self._unfinished += 1
             self._bytes += len(content)

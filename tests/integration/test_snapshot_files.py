@@ -210,6 +210,25 @@ for epoch in (outer := iter(ci.epochs(range(1)))):
     assert sorted(owners.count(pid) for pid in set(owners)) == [2, 2]
 
 
+def test_child_of_multiprocessing_writes_its_files_before_it_ends():
+    Path("main.py").write_text(
+        TRAINING
+        + """
+import multiprocessing
+def work():
+    for epoch in ci.epochs(range(3)):
+        pass
+if __name__ == "__main__":
+    ci.profile(snapshots="full", flush_interval=3600)
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+"""
+    )
+    subprocess.run([sys.executable, "main.py"], check=True)
+    assert len(records()) == len(with_file()) == 3 * 4
+
+
 # ---- disks
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 from snapshot_support import epoch, names, net, records, train, watch_nothing
-from support import flushed_spans
+from support import flushed_spans, spool_batches
 
 import cirron as ci
 from cirron import _core
@@ -401,6 +401,28 @@ def test_tensors_beyond_the_budget_are_skipped_counted_and_warned_of_once(caplog
         epoch()
     assert len(caplog.records) == 1
     assert [bool(r["blob_uri"]) for r in records()] == [False, False, True]
+
+
+def test_what_is_on_disk_and_what_was_dropped_is_what_was_recorded():
+    model = ci.watch(net())
+    with ci.profile(snapshots="full") as profiler:
+        for _ in ci.epochs(range(50)):
+            pass
+        assert profiler.flush()
+        _core.record_snapshot({"id": "0" * 32, "tensor_name": "x" * 70_000})
+        assert profiler.flush()
+        health = profiler.health()
+    on_disk = sum(len(batch["snapshots"]) for batch in spool_batches())
+    assert health["snapshot_drop_count"] == 1
+    assert health["snapshot_count"] == on_disk + 1 == 2 * 2 * 50 + 1
+    del model
+
+
+def test_record_that_is_no_dict_is_refused():
+    with pytest.raises(TypeError, match="a record is a dict"):
+        _core.record_snapshot([])
+    with pytest.raises(TypeError, match="takes a Scope"):
+        _core.is_recording(None)
 
 
 def test_counts_are_of_this_session():
