@@ -139,23 +139,35 @@ class Snapshots:
             content = serialised({named.name: named.tensor for named, _ in pairs})
         except ImportError:
             self._saves = False
-            warn(
+            _say(
                 "tensors are not written: that needs the package safetensors "
                 "(pip install 'cirron-sdk[safetensors]'); statistics are recorded all the same"
             )
         except Exception as error:  # a type that safetensors lacks, or no memory
-            self._skip(f"the {kind} of an epoch are not written: {error}")
+            self._skip(f"the {kind} of an epoch are not written: {_text(error)}")
         else:
             path = os.path.join(self._directory, span_id, f"{kind}.safetensors")
             self.writer.add(path, content, [record for _, record in pairs])
 
     def _skip(self, message: str) -> None:
-        self.writer.skipped += 1
+        self.writer.skip()
         if not self._warned_of_skipping:
             self._warned_of_skipping = True
-            warn("%s; statistics are recorded all the same", message)
+            _say(f"{message}; statistics are recorded all the same")
 
     def _fail(self, message: str, error: Exception) -> None:
         self.errors += 1
-        with contextlib.suppress(Exception):  # a log handler may raise
-            warn("%s: %s: %s", message, type(error).__name__, error)
+        _say(f"{message}: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # a class of the user's
+        return type(error).__name__
+
+
+def _say(message: str) -> None:
+    # As text alone: whoever keeps log records must not keep models with them.
+    with contextlib.suppress(Exception):  # a log handler may raise
+        warn("%s", message)

@@ -30,7 +30,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.skipped = 0
-        """Files that were given up, by the one who asks or here."""
+        """Files that were given up."""
         self._changed = threading.Condition()
         self._waiting: deque[_File] = deque()
         self._unfinished = 0  # those and the one that is being written
@@ -43,6 +43,11 @@ class Writer:
         """Says whether a file of `size` bytes may be added now."""
         with self._changed:
             return self._bytes + size <= BUDGET_BYTES
+
+    def skip(self) -> None:
+        """Counts a file that is not even tried."""
+        with self._changed:
+            self.skipped += 1
 
     def add(self, path: str, content: bytes, records: list[dict[str, Any]]) -> None:
         """Has a file written.
@@ -118,7 +123,7 @@ class Writer:
             warn(
                 "the tensors of a snapshot can't be written (%s); statistics are recorded all "
                 "the same, and files are tried again at the next epoch",
-                error,
+                str(error),  # the exception itself would keep the content with its frames
             )
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import random
 import threading
+import weakref
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -325,6 +326,7 @@ def test_model_that_raises_is_one_warning_and_an_error_and_the_rest_goes_on(capl
             raise OSError("no parameters today")
 
     broken, whole = ci.watch(Broken(1, 1)), ci.watch(net())
+    gone = weakref.ref(broken)
     with ci.profile() as profiler:
         epoch()
         epoch()
@@ -332,7 +334,10 @@ def test_model_that_raises_is_one_warning_and_an_error_and_the_rest_goes_on(capl
     (warning,) = caplog.records
     assert "Broken can't be looked at and is watched no more: OSError" in warning.getMessage()
     assert names()[-2:] == ["Sequential/0.bias", "Sequential/0.weight"]
-    del broken, whole
+    del broken
+    gc.collect()
+    assert gone() is None  # though the log record is kept
+    del whole
 
 
 def test_failure_inside_is_one_warning_and_switches_snapshots_off(caplog, monkeypatch):
