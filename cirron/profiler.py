@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self
 
     from cirron.config import Settings
+    from cirron.hooks.registry import Registry
     from cirron.sinks import Sink
     from cirron.snapshots.capture import Snapshots
 
@@ -44,6 +45,7 @@ class Profiler:
         self._spool_dir: str | None = None
         self._sink: Sink | None = None
         self._snapshots: Snapshots | None = None  # made when an epoch ends
+        self._hooks: Registry | None = None
         self._finalizer: Any = None  # in a multiprocessing child
 
     @property
@@ -183,6 +185,11 @@ def _start_session(profiler: Profiler) -> None:
         profiler._sink.start()
     if _is_multiprocessing_child():
         profiler._finalizer = _at_end_of_multiprocessing_child(shutdown)
+    if settings.frameworks != ():
+        from cirron.hooks.registry import Registry
+
+        profiler._hooks = Registry(settings)
+        profiler._hooks.install()
 
 
 def _absolute(path: str) -> str:
@@ -238,6 +245,8 @@ def shutdown() -> None:
             return
         deadline = time.monotonic() + _WAIT_S
         try:
+            if profiler._hooks is not None:
+                profiler._hooks.uninstall()
             if profiler._snapshots is not None:
                 profiler._snapshots.writer.end(_WAIT_S - _LAST_FLUSH_S)
             if profiler._settings.enabled:
@@ -267,10 +276,11 @@ def health() -> dict[str, Any]:
         counts since `profile`: `span_count`, `mark_count`, `scope_drop_count`,
         `mark_drop_count`, `spool_drop_count` (files), `spool_dropped_records`,
         `snapshot_count` (records), `snapshot_drop_count`, `snapshot_skip_count` (files of
-        tensors), `trace_evicted_count`, `hook_errors`.
+        tensors), `trace_evicted_count`. `hook_errors` has what failed: name and error.
     """
     profiler = _current
     snapshots = profiler._snapshots if profiler is not None else None
+    hooks = profiler._hooks if profiler is not None else None
     counters = _core.counters()
     if not counters["flusher_running"]:
         flush_mode = "stopped"
@@ -280,7 +290,7 @@ def health() -> dict[str, Any]:
         flush_mode = "normal"
     return {
         "enabled": profiler is not None and profiler.enabled,
-        "frameworks_installed": [],
+        "frameworks_installed": list(hooks.installed) if hooks is not None else [],
         "transport": "file_only",
         "scope_depth": counters["scope_depth"],
         "scope_drop_count": counters["scope_drop_count"],
@@ -297,7 +307,10 @@ def health() -> dict[str, Any]:
         "snapshot_drop_count": counters["snapshot_drop_count"],
         "snapshot_skip_count": snapshots.writer.skipped if snapshots is not None else 0,
         "overhead_ns": counters["overhead_ns"],
-        "hook_errors": snapshots.errors if snapshots is not None else 0,
+        "hook_errors": {
+            **(hooks.errors if hooks is not None else {}),
+            **(snapshots.errors if snapshots is not None else {}),
+        },
         "trace_evicted_count": counters["trace_evicted_count"],
     }
 
@@ -342,6 +355,8 @@ def _at_exit() -> None:
     if profiler is None:
         return
     deadline = time.monotonic() + _WAIT_S
+    if profiler._hooks is not None:
+        profiler._hooks.uninstall()
     if profiler._snapshots is not None:
         profiler._snapshots.writer.end(_WAIT_S - _LAST_FLUSH_S)
     _core.close_session(deadline - time.monotonic())

@@ -48,7 +48,7 @@ class Snapshots:
 
     def __init__(self, settings: Settings, directory: str) -> None:
         self.writer = Writer()
-        self.errors = 0
+        self.errors: dict[str, str] = {}
         """What failed, and is switched off: a model, or all of it."""
         self._mode = settings.snapshots
         self._sample_rate = settings.sample_rate
@@ -156,7 +156,7 @@ class Snapshots:
             _say(f"{message}; statistics are recorded all the same")
 
     def _fail(self, message: str, error: Exception) -> None:
-        self.errors += 1
+        self.errors[message] = _text(error)
         _say(f"{message}: {_text(error)}")
 
 

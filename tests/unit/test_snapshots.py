@@ -139,7 +139,7 @@ def test_tensors_out_of_the_ordinary_have_a_record_that_says_why_it_is_bare():
     model = ci.watch(Owner())
     with ci.profile(snapshots="full") as profiler:
         epoch()
-        assert profiler.health()["hook_errors"] == 0
+        assert not profiler.health()["hook_errors"]
     found = by_name()
     assert {name: record["attrs"].get("no_stats") for name, record in found.items()} == {
         "complex": "complex",
@@ -330,7 +330,7 @@ def test_model_that_raises_is_one_warning_and_an_error_and_the_rest_goes_on(capl
     with ci.profile() as profiler:
         epoch()
         epoch()
-        assert profiler.health()["hook_errors"] == 1
+        assert len(profiler.health()["hook_errors"]) == 1
     (warning,) = caplog.records
     assert "Broken can't be looked at and is watched no more: OSError" in warning.getMessage()
     assert names()[-2:] == ["Sequential/0.bias", "Sequential/0.weight"]
@@ -350,7 +350,7 @@ def test_failure_inside_is_one_warning_and_switches_snapshots_off(caplog, monkey
         assert list(ci.epochs(range(3))) == [0, 1, 2]
         monkeypatch.undo()
         epoch()
-        assert profiler.health()["hook_errors"] == 1
+        assert len(profiler.health()["hook_errors"]) == 1
     (warning,) = caplog.records
     assert "snapshots failed and are switched off: MemoryError" in warning.getMessage()
     del model
