@@ -124,6 +124,66 @@ class AsyncStream:
     def athrow(self, *args: Any) -> Coroutine[Any, Any, Any]: ...
     def aclose(self) -> Coroutine[Any, Any, None]: ...
 
+# ---- hooks: what they need beyond scope()
+
+KIND_EPOCH: int
+KIND_STEP: int
+KIND_BATCH: int
+KIND_PHASE: int
+KIND_OPTIMIZER: int
+
+def kind_scope(kind: int, name: str, index: int | None = None, /) -> Scope:
+    """A Scope, not entered, whose KIND_* bits `open_kinds` finds."""
+
+def open_kinds() -> int:
+    """The KIND_* bits of the scopes that are open in this context; with KIND_PHASE in a
+    foreign thread, where hooks open nothing."""
+
+def request_batch(iterator: Iterator[Any], /) -> Any:
+    """next(iterator), with KIND_BATCH open meanwhile."""
+
+def set_foreign_check(check: Callable[[], bool] | None, /) -> None:
+    """Sets what is asked, once a thread and process, whether the thread is foreign."""
+
+def discard(scope: Scope, /) -> bool:
+    """Closes a scope as if it had never been opened. False, and nothing happened, when
+    something was recorded below it."""
+
+def hold(scope: Scope, /) -> None:
+    """From here on, closing the scope leaves its record to `publish`."""
+
+def publish(
+    scope: Scope, gpu_ns: int | None = None, memory_peak_bytes: int | None = None, /
+) -> None:
+    """Writes the record of a closed scope that held it back."""
+
+@final
+class Phase:
+    """A callable in front of another, whose calls are spans, unless within a phase.
+
+    Args:
+        name: the span's name.
+        call: what is called.
+        attribute: the name under which it stands in a class. Calls go through the Phase;
+            who reads the attribute is given `call`.
+        passed_over: a type; a call whose first argument is an instance is no span.
+    """
+
+    active: bool
+    first: Callable[[Any], object] | None
+    timer: Any
+    def __new__(
+        cls,
+        name: str,
+        call: Callable[..., Any],
+        attribute: str | None = None,
+        passed_over: type | None = None,
+    ) -> Phase: ...
+    @property
+    def __wrapped__(self) -> Callable[..., Any]: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
+
 # ---- lifecycle: one session at a time; none of these raises once its arguments are right
 
 def start_session(

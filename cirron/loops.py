@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
         def __len__(self) -> int: ...
 
+# What the hooks of a framework leave alone inside.
+_KINDS = {"epoch": _core.KIND_EPOCH, "batch": _core.KIND_STEP | _core.KIND_BATCH}
+
 
 # Called with the scope of an epoch just before it closes, once a model is watched.
 before_epoch_ends: Callable[[_core.Scope], None] | None = None
@@ -111,15 +114,14 @@ class _Pass:
         self._close()
         asked_ns = perf_counter_ns()
         try:
-            item = next(self._source)
+            item = _core.request_batch(self._source) if self._timed else next(self._source)
         except StopIteration:
             self.exhausted = True
             raise
+        waited_ns = perf_counter_ns() - asked_ns
+        scope = _core.kind_scope(_KINDS[self._name], self._name, self._index)
         if self._timed:
-            waited_ns = perf_counter_ns() - asked_ns
-            scope = _core.scope(self._name, self._index, data_load_ns=waited_ns)
-        else:
-            scope = _core.scope(self._name, self._index)
+            scope.attrs["data_load_ns"] = waited_ns
         self._index += 1
         self._scope = scope  # first, so that an interrupt after the entry finds it
         scope.__enter__()

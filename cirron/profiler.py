@@ -223,6 +223,8 @@ def flush() -> bool:
     """
     deadline = time.monotonic() + _WAIT_S
     profiler = _current
+    if profiler is not None and profiler._hooks is not None:
+        profiler._hooks.flush()
     done = True
     if profiler is not None and profiler._snapshots is not None:
         done = profiler._snapshots.writer.wait(_WAIT_S - _LAST_FLUSH_S)

@@ -74,12 +74,14 @@ class Registry:
         settings: the session's settings.
         installed: the frameworks that are hooked, in the order of their imports.
         errors: what went wrong, by the name of the hook.
+        at_flush: called before what was recorded is written.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.installed: list[str] = []
         self.errors: dict[str, str] = {}
+        self.at_flush: list[Callable[[], object]] = []
         self._waiting: list[Waiting] = []
         self._undo: dict[str, Undo] = {}
         self._ended = False
@@ -103,6 +105,11 @@ class Registry:
                 self.report(framework, error)
 
         return install
+
+    def flush(self) -> None:
+        """Lets hooks hand over what they hold back."""
+        for call in self.at_flush:
+            call()
 
     def uninstall(self) -> None:
         """Takes all hooks out, newest first; every patched object is as it was."""

@@ -1,13 +1,271 @@
-"""Hooks for PyTorch: `data_load`, `forward`, `backward`, `optimizer_step`, `step`, `epoch`."""
+"""PyTorch: `forward`, `backward`, `optimizer_step`, and the loop around them.
+
+What is hooked is chosen so that each has one place, which every program passes, and that
+nobody who looks at torch sees a difference, torch.compile least of all.
+"""
 
 from __future__ import annotations
 
+import functools
+import sys
+import threading
+import weakref
+
+from cirron import _core
+from cirron.hooks.cuda import Timer
+from cirron.hooks.passes import Loop
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import ModuleType
+    from typing import Any
 
-    from cirron.hooks.registry import Registry
+    from cirron.hooks.registry import Registry, Undo
 
 
 def install(registry: Registry, torch: ModuleType) -> None:
     """Puts the hooks in."""
+    hooks = _Hooks(registry, torch)
+    registry.put("torch.threads", hooks.tell_threads_apart)
+    registry.put("torch.gpu", hooks.time_gpu)
+    registry.put("torch.forward", hooks.hook_modules)
+    registry.put("torch.backward", hooks.hook_autograd)
+    registry.put("torch.optimizer_step", hooks.hook_optimizers)
+    registry.put("torch.amp", hooks.hook_grad_scaler)
+    registry.put("torch.data_load", hooks.hook_loaders)
+
+
+class _Hooks:
+    """The hooks of one session; each `hook_` method returns what takes it out again."""
+
+    def __init__(self, registry: Registry, torch: ModuleType) -> None:
+        self._registry = registry
+        self._torch = torch
+        self._timer: Timer | None = None
+        self._forward: _core.Phase | None = None
+        self._model: Callable[[], Any] = lambda: None  # a weak reference: trained last
+        self._loop = Loop(registry, self._trains, self._training_begins, self._epoch_ends)
+
+    # ---- phases
+
+    def hook_modules(self) -> Undo:
+        """`forward`: the outermost call of a module, unless the module is a loss.
+
+        Global forward hooks would run in every inner module, and torch.compile would see
+        them. A Phase is seen by nobody who reads `Module.__call__`.
+        """
+        Module = self._torch.nn.Module
+        original = Module.__dict__["__call__"]
+        loss = self._torch.nn.modules.loss._Loss
+        forward = _core.Phase("forward", original, "__call__", loss)
+        forward.timer = self._timer
+        self._forward = forward
+
+        Module.__call__ = forward
+
+        def undo() -> None:
+            forward.active = False
+            if Module.__dict__.get("__call__") is forward:
+                Module.__call__ = original
+
+        return undo
+
+    def hook_autograd(self) -> Undo:
+        """`backward`: a run of autograd, by Tensor.backward, autograd.backward or .grad."""
+        modules = (self._torch.autograd, self._torch.autograd.graph)
+        original = modules[0]._engine_run_backward
+        backward = _core.Phase("backward", original)
+        backward.timer = self._timer
+        for module in modules:
+            module._engine_run_backward = backward
+
+        def undo() -> None:
+            backward.active = False
+            for module in modules:
+                if module._engine_run_backward is backward:
+                    module._engine_run_backward = original
+
+        return undo
+
+    def hook_optimizers(self) -> Undo:
+        """`optimizer_step`: the step of any optimizer, by torch's own hook for all.
+
+        That hook is not told when a step raises, but what it returns for `args` lives as
+        long as the step does.
+        """
+        compiler, loop = self._torch.compiler, self._loop
+        name = "torch.optimizer_step"
+
+        def before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
+            if compiler.is_compiling() or not _may_step():
+                return None
+            try:
+                return _StepArgs.open(loop, args), kwargs
+            except Exception as error:
+                self._registry.report(name, error)
+                return None
+
+        def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+            if not compiler.is_compiling() and type(args) is _StepArgs:
+                args.close()
+
+        module = sys.modules["torch.optim.optimizer"]  # torch.optim hides it
+        handles = [
+            module.register_optimizer_step_pre_hook(before_step),
+            module.register_optimizer_step_post_hook(after_step),
+        ]
+        return lambda: [handle.remove() for handle in handles]
+
+    def hook_grad_scaler(self) -> Undo:
+        """`optimizer_step` with its unscaling and its look for infinities."""
+        compiler, loop = self._torch.compiler, self._loop
+        Scaler = self._torch.amp.GradScaler
+        original = Scaler.__dict__["step"]
+
+        @functools.wraps(original)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if compiler.is_compiling() or not _may_step():
+                return original(*args, **kwargs)
+            scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
+            loop.open(scope)
+            try:
+                result = original(*args, **kwargs)
+            except BaseException as error:
+                loop.close(scope, error)
+                raise
+            loop.close(scope)
+            return result
+
+        Scaler.step = step
+
+        def undo() -> None:
+            if Scaler.__dict__.get("step") is step:
+                Scaler.step = original
+
+        return undo
+
+    # ---- the loop
+
+    def hook_loaders(self) -> Undo:
+        """`epoch`, `step` and `data_load`: the passes over any DataLoader."""
+        loop = self._loop
+        Loader = self._torch.utils.data.DataLoader
+        original = Loader.__dict__["__iter__"]
+
+        @functools.wraps(original)
+        def __iter__(loader: Any) -> Iterator[Any]:
+            return loop.start(functools.partial(original, loader))
+
+        Loader.__iter__ = __iter__
+
+        def undo() -> None:
+            loop.active = False
+            if Loader.__dict__.get("__iter__") is __iter__:
+                Loader.__iter__ = original
+
+        return undo
+
+    def _trains(self) -> bool:
+        """A pass without gradients, or with the model in eval mode, is no training."""
+        model = self._model()
+        return self._torch.is_grad_enabled() and (model is None or model.training)
+
+    def _training_begins(self) -> None:
+        if self._forward is not None:
+            self._forward.first = self._first_forward
+
+    def _first_forward(self, module: Any) -> None:
+        """Takes notice of the model, which is the first module that has parameters."""
+        try:
+            if not module.training or next(module.parameters(), None) is None:
+                self._training_begins()
+                return
+            self._model = weakref.ref(module)
+            _watch(module)
+        except Exception as error:
+            self._registry.report("torch.watch", error)
+
+    def _epoch_ends(self, epoch: _core.Scope) -> None:
+        try:
+            _take_snapshots(epoch)
+        except Exception as error:
+            self._registry.report("torch.snapshots", error)
+
+    # ---- threads and devices
+
+    def tell_threads_apart(self) -> Undo:
+        """Nothing is recorded in loaders' workers and in threads of torch's own."""
+        torch = self._torch
+        parallel = sys.modules["torch.nn.parallel.parallel_apply"].__file__
+
+        def is_foreign() -> bool:
+            if torch.utils.data.get_worker_info() is not None:
+                return True
+            if threading.get_ident() == threading.main_thread().ident:
+                return False
+            if torch._C._current_graph_task_id() != -1:  # autograd's thread of a device
+                return True
+            frame = sys._getframe()
+            while frame.f_back is not None and frame.f_code.co_filename != parallel:
+                frame = frame.f_back
+            return frame.f_code.co_filename == parallel
+
+        _core.set_foreign_check(is_foreign)
+        return lambda: _core.set_foreign_check(None)
+
+    def time_gpu(self) -> Undo:
+        """Times spans on the GPU, where torch was built for one."""
+        version = self._torch.version
+        if version.cuda is None and getattr(version, "hip", None) is None:
+            return lambda: None
+        timer = Timer(self._registry, self._torch.cuda)
+        self._timer = self._loop.timer = timer
+        self._registry.at_flush.append(timer.flush)
+        return timer.flush
+
+
+def _may_step() -> bool:
+    inside = _core.KIND_PHASE | _core.KIND_OPTIMIZER
+    return _core.is_enabled() and not _core.open_kinds() & inside
+
+
+class _StepArgs(tuple[Any, ...] if TYPE_CHECKING else tuple):
+    """The arguments of an optimizer's step; the span closes with them at the latest."""
+
+    _loop: Loop
+    _scope: _core.Scope | None
+
+    @classmethod
+    def open(cls, loop: Loop, args: tuple[Any, ...]) -> _StepArgs:
+        """Opens the span."""
+        self = cls(args)
+        self._loop = loop
+        self._scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
+        loop.open(self._scope)
+        return self
+
+    def close(self) -> None:
+        """Closes the span, once."""
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            self._loop.close(scope)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _watch(model: Any) -> None:
+    try:
+        from cirron.snapshots.watch import watch_automatically
+    except ImportError:
+        return
+    watch_automatically(model)
+
+
+def _take_snapshots(epoch: _core.Scope) -> None:
+    try:
+        from cirron.snapshots.capture import at_epoch_end
+    except ImportError:
+        return
+    at_epoch_end(epoch)

@@ -126,6 +126,7 @@ cirron_frame *cirron_frame_new(cirron_frame *parent) {
     frame->scopes = 0;
     frame->marks = 0;
     frame->depth = 1;
+    frame->kind = 0;
     frame->closed = false;
     frame->is_request = false;
     return frame;
@@ -192,6 +193,19 @@ uint32_t cirron_frame_depth(const cirron_frame *frame) {
         depth += !frame->closed;
     }
     return depth;
+}
+
+uint32_t cirron_frame_kinds(const cirron_frame *frame) {
+    uint32_t kinds = 0;
+    for (; frame != NULL; frame = frame->parent) {
+        kinds |= frame->closed ? 0u : frame->kind;
+    }
+    return kinds;
+}
+
+void cirron_frame_discard(cirron_frame *frame) {
+    frame->closed = true;
+    shorten_link(frame);
 }
 
 void cirron_frame_close(cirron_frame *frame) {

@@ -14,6 +14,15 @@
 
 #include "core/types.h"
 
+/* What a scope stands for, where hooks must know: bits. */
+enum cirron_kind {
+    CIRRON_KIND_EPOCH = 1u << 0,     /* a pass of the training loop, whoever opened it */
+    CIRRON_KIND_STEP = 1u << 1,      /* one batch of it */
+    CIRRON_KIND_BATCH = 1u << 2,     /* of ci.batches, from the request for the item on */
+    CIRRON_KIND_PHASE = 1u << 3,     /* data_load, forward, backward: nothing below is one */
+    CIRRON_KIND_OPTIMIZER = 1u << 4, /* optimizer_step: a closure runs phases in it */
+};
+
 typedef struct cirron_frame {
     PyObject_HEAD
     struct cirron_frame *parent; /* Owned: nearest ancestor not known to be closed, or NULL */
@@ -24,6 +33,7 @@ typedef struct cirron_frame {
     uint32_t scopes; /* closed descendants */
     uint32_t marks;  /* on it and on them */
     uint32_t depth;  /* open frames from the outermost to this one, at most */
+    uint8_t kind;    /* cirron_kind bits */
     bool closed;
     bool is_request;
 } cirron_frame;
@@ -55,7 +65,13 @@ void cirron_frame_leave(const cirron_frame *frame);
 /* Open frames from the outermost to `frame`, counted. */
 uint32_t cirron_frame_depth(const cirron_frame *frame);
 
+/* The kinds of `frame` and its open ancestors, as bits. */
+uint32_t cirron_frame_kinds(const cirron_frame *frame);
+
 /* Marks it closed and hands its counts to the nearest open ancestor. */
 void cirron_frame_close(cirron_frame *frame);
+
+/* Marks it closed, as if it had never been; nothing was recorded below it. */
+void cirron_frame_discard(cirron_frame *frame);
 
 #endif

@@ -14,7 +14,7 @@
 
 /* ---- making one */
 
-static int set_index(Scope *scope, PyObject *index) {
+int cirron_scope_set_index(Scope *scope, PyObject *index) {
     PyObject *number = NULL;
     if (PyLong_Check(index) && !PyBool_Check(index)) {
         Py_INCREF(index);
@@ -117,7 +117,8 @@ PyObject *cirron_scope(PyObject *module, PyObject *const *args, Py_ssize_t nargs
         scope->attrs = call.attrs;
         PyObject_GC_Track(scope);
     }
-    if (call.index != NULL && call.index != Py_None && set_index(scope, call.index) != 0) {
+    if (call.index != NULL && call.index != Py_None &&
+        cirron_scope_set_index(scope, call.index) != 0) {
         Py_DECREF(scope);
         return NULL;
     }
@@ -163,6 +164,7 @@ static cirron_frame *open_frame(Scope *scope, cirron_recorder *recorder) {
         frame->id = cirron_id_next(&recorder->ids);
         frame->generation = recorder->generation;
         frame->session = session->number;
+        frame->kind = scope->kind;
         if (parent != NULL) {
             frame->depth = parent->depth + 1;
             scope->parent_id = parent->id;
@@ -282,8 +284,7 @@ static void add_big_index(Scope *scope, cirron_attrs *attrs) {
     PyErr_Clear();
 }
 
-static void record_span(Scope *scope, cirron_recorder *recorder, int64_t duration, int64_t cpu,
-                        const cirron_buffer *attrs) {
+static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_buffer *attrs) {
     cirron_buffer scratch = {0};
     cirron_name_ref name;
     if (cirron_name_find(scope->name, recorder->generation, &scratch, &name) != CIRRON_OK) {
@@ -305,8 +306,10 @@ static void record_span(Scope *scope, cirron_recorder *recorder, int64_t duratio
         record->id = frame->id;
         record->parent_id = scope->parent_id;
         record->start_ns = scope->start_ns;
-        record->duration_ns = duration;
-        record->cpu_ns = cpu;
+        record->duration_ns = scope->end_ns - scope->start_ns;
+        record->cpu_ns = scope->cpu_ns;
+        record->gpu_ns = scope->gpu_ns;
+        record->memory_peak_bytes = scope->memory_peak_bytes;
         record->index = scope->index;
         record->overhead_ns = cirron_overhead_ns(frame->scopes, frame->marks);
         record->thread_id = scope->thread_id;
@@ -315,9 +318,10 @@ static void record_span(Scope *scope, cirron_recorder *recorder, int64_t duratio
         record->name_len = name.len;
         record->attrs_len = (uint32_t)attrs->len;
         record->session = frame->session;
-        record->flags = (scope->has_parent ? CIRRON_SPAN_PARENT : 0u) |
-                        (scope->has_index ? CIRRON_SPAN_INDEX : 0u) |
-                        (scope->has_cpu ? CIRRON_SPAN_CPU : 0u);
+        record->flags =
+            (scope->has_parent ? CIRRON_SPAN_PARENT : 0u) |
+            (scope->has_index ? CIRRON_SPAN_INDEX : 0u) | (scope->has_cpu ? CIRRON_SPAN_CPU : 0u) |
+            (scope->has_gpu ? CIRRON_SPAN_GPU : 0u) | (scope->has_memory ? CIRRON_SPAN_MEMORY : 0u);
         if (!cirron_the_recording.measuring) {
             cirron_queue_publish(&recorder->spans, payload_len);
         }
@@ -338,23 +342,9 @@ static size_t write_request_id(const Scope *scope, char text[64]) {
     return len + 32 + sizeof after - 1;
 }
 
-static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs) {
-    int64_t now = cirron_monotonic_ns();
+/* Everything that can run user code comes before a record is reserved. */
+static void record_scope(Scope *scope) {
     cirron_recorder *recorder = cirron_recorder_get();
-    int64_t cpu = 0;
-    if (scope->has_cpu) {
-        scope->has_cpu = recorder != NULL && recorder->thread_id == scope->thread_id;
-        cpu = scope->has_cpu ? cirron_cpu_clock_read(&recorder->cpu, now) - scope->cpu_ns : 0;
-        cpu = cpu < 0 ? 0 : cpu; /* an estimate, against a reading */
-    }
-    int64_t duration = now - scope->opened_ns;
-    scope->end_ns = scope->start_ns + duration;
-    if (__builtin_expect(nargs > 0 && args[0] != Py_None, 0)) {
-        note_error(scope, args, nargs);
-        recorder = cirron_recorder_get(); /* an exception's str may have forked */
-    }
-    cirron_frame_close(scope->frame);
-    cirron_the_recording.scopes++;
     if (recorder == NULL) {
         cirron_count_lost_span();
         return;
@@ -365,7 +355,7 @@ static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs
     if (scope->attrs == NULL && scope->big_index == NULL) {
         char text[64] = "";
         size_t len = scope->is_request ? write_request_id(scope, text) : 0;
-        record_span(scope, recorder, duration, cpu, &(cirron_buffer){.data = text, .len = len});
+        record_span(scope, recorder, &(cirron_buffer){.data = text, .len = len});
         return;
     }
     cirron_attrs attrs;
@@ -379,9 +369,33 @@ static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs
     cirron_attrs_end(&attrs);
     recorder = cirron_recorder_get(); /* user code ran: it may have forked, or worse */
     if (recorder != NULL && scope->frame->generation == recorder->generation) {
-        record_span(scope, recorder, duration, cpu, &attrs.text);
+        record_span(scope, recorder, &attrs.text);
     }
     cirron_attrs_fini(&attrs);
+}
+
+static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs) {
+    int64_t now = cirron_monotonic_ns();
+    cirron_recorder *recorder = cirron_recorder_get();
+    if (scope->has_cpu) {
+        scope->has_cpu = recorder != NULL && recorder->thread_id == scope->thread_id;
+        int64_t cpu = 0;
+        if (scope->has_cpu) {
+            cpu = cirron_cpu_clock_read(&recorder->cpu, now) - scope->cpu_ns;
+        }
+        scope->cpu_ns = cpu < 0 ? 0 : cpu; /* an estimate, against a reading */
+    }
+    scope->end_ns = scope->start_ns + now - scope->opened_ns;
+    if (__builtin_expect(nargs > 0 && args[0] != Py_None, 0)) {
+        note_error(scope, args, nargs);
+    }
+    cirron_frame_close(scope->frame);
+    cirron_the_recording.scopes++;
+    if (scope->holds_record) {
+        scope->state = SCOPE_HELD;
+    } else {
+        record_scope(scope);
+    }
 }
 
 PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
@@ -399,4 +413,22 @@ PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t na
         }
     }
     Py_RETURN_NONE;
+}
+
+void cirron_scope_publish(Scope *scope) {
+    if (scope->state == SCOPE_HELD) {
+        scope->state = SCOPE_CLOSED;
+        record_scope(scope);
+    }
+}
+
+bool cirron_scope_discard(Scope *scope) {
+    if (scope->state == SCOPE_OPEN) {
+        if (scope->frame->scopes != 0 || scope->frame->marks != 0) {
+            return false;
+        }
+        cirron_frame_discard(scope->frame);
+    }
+    scope->state = SCOPE_CLOSED;
+    return true;
 }

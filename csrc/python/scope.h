@@ -13,6 +13,7 @@ enum scope_state {
     SCOPE_OPEN,
     SCOPE_UNRECORDED, /* open, but disabled, too deep or no memory */
     SCOPE_CLOSED,
+    SCOPE_HELD, /* closed, and its record is still to be published */
 };
 
 typedef struct Scope {
@@ -27,13 +28,19 @@ typedef struct Scope {
     int64_t opened_ns; /* monotonic */
     int64_t start_ns;  /* 0: not opened, or disabled then */
     int64_t end_ns;    /* 0: not closed */
-    int64_t cpu_ns;    /* of the thread, when it was opened */
+    int64_t cpu_ns;    /* of the thread, when it was opened; once closed, in between */
+    int64_t gpu_ns;
+    int64_t memory_peak_bytes;
     uint64_t thread_id;
     uint8_t state;
+    uint8_t kind; /* cirron_kind bits */
     bool has_parent;
     bool has_index;
     bool has_cpu;
     bool is_request; /* request_id is an attribute */
+    bool has_gpu;
+    bool has_memory;
+    bool holds_record; /* closing leaves the record to cirron_scope_publish */
 } Scope;
 
 bool cirron_scope_check(PyObject *object);
@@ -53,8 +60,18 @@ PyObject *cirron_scope(PyObject *module, PyObject *const *args, Py_ssize_t nargs
 /* The function `is_recording`: METH_O. */
 PyObject *cirron_scope_is_recording(PyObject *module, PyObject *scope);
 
+/* Sets its index, any integer; -1 with an exception. */
+int cirron_scope_set_index(Scope *scope, PyObject *index);
+
 /* __enter__ and __exit__. */
 PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored);
 PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+
+/* Writes the record of a closed scope that held it back; nothing for any other. */
+void cirron_scope_publish(Scope *scope);
+
+/* Closes an open scope as if it had never been opened. False, and nothing happened, when
+ * something was recorded below it. */
+bool cirron_scope_discard(Scope *scope);
 
 #endif

@@ -37,6 +37,10 @@ Scope *cirron_scope_new(PyObject *name) {
     scope->has_index = false;
     scope->has_cpu = false;
     scope->is_request = false;
+    scope->has_gpu = false;
+    scope->has_memory = false;
+    scope->holds_record = false;
+    scope->kind = 0;
     return scope;
 }
 
@@ -198,7 +202,7 @@ static PyObject *call_scope(PyObject *self, PyObject *args, PyObject *kwargs) {
 }
 
 static PyObject *repr_scope(PyObject *self) {
-    static const char *const states[] = {"new", "open", "open, not recorded", "closed"};
+    static const char *const states[] = {"new", "open", "open, not recorded", "closed", "closed"};
     Scope *scope = (Scope *)self;
     return PyUnicode_FromFormat("<cirron.Scope %R, %s>", scope->name, states[scope->state]);
 }
