@@ -6,6 +6,7 @@ request, so the wait for its item is its first child; an epoch lasts as long as 
 
 from __future__ import annotations
 
+import contextlib
 from time import perf_counter_ns
 
 from cirron import _core
@@ -214,12 +215,15 @@ class Pass:
             self._loop.close_epoch(epoch)
 
     def __del__(self) -> None:
-        self._close()
+        with contextlib.suppress(AttributeError):  # not initialised
+            self._close()
 
     def __len__(self) -> int:
         return len(self._source)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
+        if name in Pass.__slots__:
+            raise AttributeError(name)  # a copy that was not initialised
         return getattr(self._source, name)
 
     @property

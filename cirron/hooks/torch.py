@@ -9,43 +9,46 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import types
 import weakref
 
 from cirron import _core
+from cirron.hooks import cuda, passes, registry
 from cirron.hooks.cuda import Timer
 from cirron.hooks.passes import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
     from typing import Any
 
     from cirron.hooks.registry import Registry, Undo
 
 
-def install(registry: Registry, torch: ModuleType) -> None:
+def install(session: Registry, torch: ModuleType) -> None:
     """Puts the hooks in."""
-    hooks = _Hooks(registry, torch)
-    registry.put("torch.threads", hooks.tell_threads_apart)
-    registry.put("torch.gpu", hooks.time_gpu)
-    registry.put("torch.forward", hooks.hook_modules)
-    registry.put("torch.backward", hooks.hook_autograd)
-    registry.put("torch.optimizer_step", hooks.hook_optimizers)
-    registry.put("torch.amp", hooks.hook_grad_scaler)
-    registry.put("torch.data_load", hooks.hook_loaders)
+    hooks = _Hooks(session, torch)
+    session.put("torch.compile", hooks.hide_from_compiler)
+    session.put("torch.threads", hooks.tell_threads_apart)
+    session.put("torch.gpu", hooks.time_gpu)
+    session.put("torch.forward", hooks.hook_modules)
+    session.put("torch.backward", hooks.hook_autograd)
+    session.put("torch.optimizer_step", hooks.hook_optimizers)
+    session.put("torch.amp", hooks.hook_grad_scaler)
+    session.put("torch.data_load", hooks.hook_loaders)
 
 
 class _Hooks:
     """The hooks of one session; each `hook_` method returns what takes it out again."""
 
-    def __init__(self, registry: Registry, torch: ModuleType) -> None:
-        self._registry = registry
+    def __init__(self, session: Registry, torch: ModuleType) -> None:
+        self._session = session
         self._torch = torch
         self._timer: Timer | None = None
         self._forward: _core.Phase | None = None
         self._model: Callable[[], Any] = lambda: None  # a weak reference: trained last
-        self._loop = Loop(registry, self._trains, self._training_begins, self._epoch_ends)
+        self._loop = Loop(session, self._trains, self._training_begins, self._epoch_ends)
 
     # ---- phases
 
@@ -103,7 +106,7 @@ class _Hooks:
             try:
                 return _StepArgs.open(loop, args), kwargs
             except Exception as error:
-                self._registry.report(name, error)
+                self._session.report(name, error)
                 return None
 
         def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -184,15 +187,15 @@ class _Hooks:
             self._model = weakref.ref(module)
             _watch(module)
         except Exception as error:
-            self._registry.report("torch.watch", error)
+            self._session.report("torch.watch", error)
 
     def _epoch_ends(self, epoch: _core.Scope) -> None:
         try:
             _take_snapshots(epoch)
         except Exception as error:
-            self._registry.report("torch.snapshots", error)
+            self._session.report("torch.snapshots", error)
 
-    # ---- threads and devices
+    # ---- threads, devices, compilers
 
     def tell_threads_apart(self) -> Undo:
         """Nothing is recorded in loaders' workers and in threads of torch's own."""
@@ -214,15 +217,38 @@ class _Hooks:
         _core.set_foreign_check(is_foreign)
         return lambda: _core.set_foreign_check(None)
 
+    def hide_from_compiler(self) -> Undo:
+        """Keeps torch.compile from looking for work in our own functions."""
+        frames = self._torch._C._dynamo.eval_frame
+        action = frames._FrameAction
+        strategy = frames._FrameExecStrategy(action.SKIP, action.DEFAULT)
+        for module in (registry, passes, cuda, sys.modules[__name__]):
+            for code in _codes(vars(module), module.__name__):
+                frames.set_code_exec_strategy(code, strategy)
+        return lambda: None
+
     def time_gpu(self) -> Undo:
         """Times spans on the GPU, where torch was built for one."""
         version = self._torch.version
         if version.cuda is None and getattr(version, "hip", None) is None:
             return lambda: None
-        timer = Timer(self._registry, self._torch.cuda)
+        timer = Timer(self._session, self._torch.cuda)
         self._timer = self._loop.timer = timer
-        self._registry.at_flush.append(timer.flush)
+        self._session.at_flush.append(timer.flush)
         return timer.flush
+
+
+def _codes(namespace: Mapping[str, Any], module: str) -> Iterator[types.CodeType]:
+    """Finds the code of a module's functions, those in classes and functions too."""
+    for value in namespace.values():
+        if isinstance(value, types.FunctionType) and value.__module__ == module:
+            found = [value.__code__]
+            while found:
+                code = found.pop()
+                found += (const for const in code.co_consts if isinstance(const, types.CodeType))
+                yield code
+        elif isinstance(value, type) and value.__module__ == module:
+            yield from _codes(vars(value), module)
 
 
 def _may_step() -> bool:

@@ -6,6 +6,8 @@
  * alone: the slot behind `module(x)` takes a "method descriptor" as it is, while whoever
  * asks for the attribute, as torch.compile does, is given the original. super().__call__()
  * asks as well, and means a call; there the attribute of the object's own class is another.
+ * torch.compile looks through super() by itself, into the class, and accepts a method whose
+ * __func__ is a function, so a Phase says that it is one.
  */
 #include "python/phase.h"
 
@@ -127,6 +129,13 @@ static PyObject *get_attribute(PyObject *self, PyObject *object, PyObject *type)
     return method;
 }
 
+static PyObject *get_class(PyObject *self, void *closure) {
+    (void)self;
+    (void)closure;
+    Py_INCREF((PyObject *)method_type);
+    return (PyObject *)method_type;
+}
+
 /* ---- the type */
 
 static PyObject *new_phase(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -191,7 +200,13 @@ static void dealloc_phase(PyObject *self) {
     Py_DECREF(type);
 }
 
+static PyGetSetDef phase_attributes[] = {
+    {"__class__", get_class, NULL, "types.MethodType.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef phase_members[] = {
+    {"__func__", T_OBJECT_EX, offsetof(Phase, call), READONLY, "What stood here before."},
     {"__wrapped__", T_OBJECT_EX, offsetof(Phase, call), READONLY, "What stood here before."},
     {"active", T_BOOL, offsetof(Phase, active), 0, "False passes every call on."},
     {"first", T_OBJECT, offsetof(Phase, first), 0, "Called with the next object in a step."},
@@ -207,6 +222,7 @@ static PyType_Slot phase_slots[] = {
     {Py_tp_call, (void *)call_phase},
     {Py_tp_descr_get, (void *)get_attribute},
     {Py_tp_members, phase_members},
+    {Py_tp_getset, phase_attributes},
     {Py_tp_doc, "A callable in front of another, whose outermost calls are spans."},
     {0, NULL},
 };
