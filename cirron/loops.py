@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
         def __len__(self) -> int: ...
 
+
 # What the hooks of a framework leave alone inside.
 _KINDS = {"epoch": _core.KIND_EPOCH, "batch": _core.KIND_STEP | _core.KIND_BATCH}
 

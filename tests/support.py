@@ -21,6 +21,7 @@ def run_script(
     check: bool = True,
     timeout: float = 60,
     wrapper: Sequence[str] = (),
+    as_file: bool = False,
     **env: str,
 ) -> subprocess.CompletedProcess[str]:
     """Runs Python code in an interpreter of its own, in the working directory.
@@ -30,11 +31,16 @@ def run_script(
         args: its command line.
         check: fail when the script does.
         timeout: seconds until it is killed.
+        as_file: run it from a file, so that a spawned process finds its `__main__`.
         wrapper: a command that runs the interpreter, such as ["unshare", "-m"].
         env: variables on top of the test's own.
     """
+    script = ["-c", textwrap.dedent(code)]
+    if as_file:
+        script = ["script.py"]
+        Path(script[0]).write_text(textwrap.dedent(code))
     result = subprocess.run(
-        [*wrapper, sys.executable, "-c", textwrap.dedent(code), *args],
+        [*wrapper, sys.executable, *script, *args],
         env={**os.environ, **env},
         capture_output=True,
         text=True,

@@ -153,8 +153,8 @@ class Pass:
     def __next__(self) -> Any:
         loop = self._loop
         if self._step is not None:
-            step, self._step = self._step, None
-            loop.close(step)
+            before, self._step = self._step, None
+            loop.close(before)
         if not loop.active:
             return next(self._source)
         if self._trains is None:
@@ -162,7 +162,7 @@ class Pass:
         kinds = _core.open_kinds()
         if kinds & _NOT_HERE:
             return next(self._source)
-        step = None
+        step: _core.Scope | None = None
         if self._trains and not kinds & _core.KIND_STEP:
             step = _core.kind_scope(_core.KIND_STEP, "step", loop.steps)
             self._step = step  # first, so that an interrupt after the entry finds it
@@ -226,6 +226,6 @@ class Pass:
             raise AttributeError(name)  # a copy that was not initialised
         return getattr(self._source, name)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         return type(self._source)

@@ -33,6 +33,7 @@ def install(session: Registry, torch: ModuleType) -> None:
     session.put("torch.threads", hooks.tell_threads_apart)
     session.put("torch.gpu", hooks.time_gpu)
     session.put("torch.forward", hooks.hook_modules)
+    session.put("torch.fx", hooks.hook_tracer)
     session.put("torch.backward", hooks.hook_autograd)
     session.put("torch.optimizer_step", hooks.hook_optimizers)
     session.put("torch.amp", hooks.hook_grad_scaler)
@@ -47,6 +48,7 @@ class _Hooks:
         self._torch = torch
         self._timer: Timer | None = None
         self._forward: _core.Phase | None = None
+        self._restore_forward: Callable[[], None] = _nothing
         self._model: Callable[[], Any] = lambda: None  # a weak reference: trained last
         self._loop = Loop(session, self._trains, self._training_begins, self._epoch_ends)
 
@@ -65,14 +67,37 @@ class _Hooks:
         forward.timer = self._timer
         self._forward = forward
 
-        Module.__call__ = forward
+        def put_in() -> None:
+            if Module.__dict__.get("__call__") is original:
+                Module.__call__ = forward
 
         def undo() -> None:
             forward.active = False
+            self._restore_forward = _nothing
             if Module.__dict__.get("__call__") is forward:
                 Module.__call__ = original
 
+        put_in()
+        self._restore_forward = put_in
         return undo
+
+    def hook_tracer(self) -> Undo:
+        """Puts `forward` in again after torch.fx, on whose tracer torch.compile builds.
+
+        It patches `Module.__call__` as well, and afterwards puts back what it had read.
+        """
+        patcher = getattr(sys.modules.get("torch.fx._symbolic_trace"), "_Patcher", None)
+        original = vars(patcher).get("revert_all_patches") if patcher is not None else None
+        if original is None:  # another torch; the next loop does
+            return _nothing
+
+        @functools.wraps(original)
+        def revert_all_patches(*args: Any) -> Any:
+            result = original(*args)
+            self._restore_forward()
+            return result
+
+        return _replace(patcher, "revert_all_patches", original, revert_all_patches)
 
     def hook_autograd(self) -> Undo:
         """`backward`: a run of autograd, by Tensor.backward, autograd.backward or .grad."""
@@ -80,14 +105,12 @@ class _Hooks:
         original = modules[0]._engine_run_backward
         backward = _core.Phase("backward", original)
         backward.timer = self._timer
-        for module in modules:
-            module._engine_run_backward = backward
+        put_back = [_replace(m, "_engine_run_backward", original, backward) for m in modules]
 
         def undo() -> None:
             backward.active = False
-            for module in modules:
-                if module._engine_run_backward is backward:
-                    module._engine_run_backward = original
+            for call in put_back:
+                call()
 
         return undo
 
@@ -104,13 +127,17 @@ class _Hooks:
             if compiler.is_compiling() or not _may_step():
                 return None
             try:
-                return _StepArgs.open(loop, args), kwargs
+                guard = _StepArgs(args)
+                guard.loop = loop
+                guard.scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
+                loop.open(guard.scope)
+                return guard, kwargs
             except Exception as error:
                 self._session.report(name, error)
                 return None
 
         def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
-            if not compiler.is_compiling() and type(args) is _StepArgs:
+            if type(args) is _StepArgs:
                 args.close()
 
         module = sys.modules["torch.optim.optimizer"]  # torch.optim hides it
@@ -140,13 +167,7 @@ class _Hooks:
             loop.close(scope)
             return result
 
-        Scaler.step = step
-
-        def undo() -> None:
-            if Scaler.__dict__.get("step") is step:
-                Scaler.step = original
-
-        return undo
+        return _replace(Scaler, "step", original, step)
 
     # ---- the loop
 
@@ -160,12 +181,11 @@ class _Hooks:
         def __iter__(loader: Any) -> Iterator[Any]:
             return loop.start(functools.partial(original, loader))
 
-        Loader.__iter__ = __iter__
+        put_back = _replace(Loader, "__iter__", original, __iter__)
 
         def undo() -> None:
             loop.active = False
-            if Loader.__dict__.get("__iter__") is __iter__:
-                Loader.__iter__ = original
+            put_back()
 
         return undo
 
@@ -175,6 +195,7 @@ class _Hooks:
         return self._torch.is_grad_enabled() and (model is None or model.training)
 
     def _training_begins(self) -> None:
+        self._restore_forward()  # a trace by torch.fx put the original back
         if self._forward is not None:
             self._forward.first = self._first_forward
 
@@ -225,13 +246,13 @@ class _Hooks:
         for module in (registry, passes, cuda, sys.modules[__name__]):
             for code in _codes(vars(module), module.__name__):
                 frames.set_code_exec_strategy(code, strategy)
-        return lambda: None
+        return _nothing
 
     def time_gpu(self) -> Undo:
         """Times spans on the GPU, where torch was built for one."""
         version = self._torch.version
         if version.cuda is None and getattr(version, "hip", None) is None:
-            return lambda: None
+            return _nothing
         timer = Timer(self._session, self._torch.cuda)
         self._timer = self._loop.timer = timer
         self._session.at_flush.append(timer.flush)
@@ -251,39 +272,45 @@ def _codes(namespace: Mapping[str, Any], module: str) -> Iterator[types.CodeType
             yield from _codes(vars(value), module)
 
 
+def _replace(owner: Any, name: str, original: Any, ours: Any) -> Undo:
+    """Sets an attribute; what is returned sets it back, unless somebody else did since."""
+    setattr(owner, name, ours)
+
+    def put_back() -> None:
+        if vars(owner).get(name) is ours:
+            setattr(owner, name, original)
+
+    return put_back
+
+
+def _nothing() -> None:
+    pass
+
+
 def _may_step() -> bool:
     inside = _core.KIND_PHASE | _core.KIND_OPTIMIZER
     return _core.is_enabled() and not _core.open_kinds() & inside
 
 
-class _StepArgs(tuple[Any, ...] if TYPE_CHECKING else tuple):
+class _StepArgs(tuple[object, ...]):
     """The arguments of an optimizer's step; the span closes with them at the latest."""
 
-    _loop: Loop
-    _scope: _core.Scope | None
-
-    @classmethod
-    def open(cls, loop: Loop, args: tuple[Any, ...]) -> _StepArgs:
-        """Opens the span."""
-        self = cls(args)
-        self._loop = loop
-        self._scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
-        loop.open(self._scope)
-        return self
+    loop: Loop
+    scope: _core.Scope | None
 
     def close(self) -> None:
         """Closes the span, once."""
-        scope, self._scope = self._scope, None
+        scope = self.scope
         if scope is not None:
-            self._loop.close(scope)
+            self.scope = None
+            self.loop.close(scope)
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = close
 
 
 def _watch(model: Any) -> None:
     try:
-        from cirron.snapshots.watch import watch_automatically
+        from cirron.snapshots.watch import watch_automatically  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return
     watch_automatically(model)
@@ -291,7 +318,7 @@ def _watch(model: Any) -> None:
 
 def _take_snapshots(epoch: _core.Scope) -> None:
     try:
-        from cirron.snapshots.capture import at_epoch_end
+        from cirron.snapshots.capture import at_epoch_end  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return
     at_epoch_end(epoch)

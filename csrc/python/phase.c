@@ -24,8 +24,8 @@ typedef struct Phase {
     PyObject *attribute;   /* Owned: ... the attribute's name, or None */
     PyObject *call;        /* Owned: what stood here before */
     PyObject *passed_over; /* Owned: a type whose instances open no span, or None */
-    PyObject *first;       /* Owned, or NULL: called with the next object called in a step */
-    PyObject *timer;       /* Owned, or NULL: has begin(scope) and end(scope) */
+    PyObject *first;       /* Owned: called with the next object called in a step, or None */
+    PyObject *timer;       /* Owned: or None; has begin(scope) and end(scope) */
     char active;
 } Phase;
 
@@ -38,13 +38,16 @@ static bool is_passed_over(Phase *phase, PyObject *args) {
 
 /* Drops what the hooks' own Python raised: they report for themselves. */
 static void drop(PyObject *result) {
+    if (result == NULL) {
+        cirron_drop_exception();
+    }
     Py_XDECREF(result);
-    cirron_drop_exception();
 }
 
 static void call_first(Phase *phase, PyObject *args) {
     PyObject *first = phase->first; /* Owned now */
-    phase->first = NULL;
+    Py_INCREF(Py_None);
+    phase->first = Py_None;
     drop(PyObject_CallFunctionObjArgs(first, PyTuple_GetItem(args, 0), NULL));
     Py_DECREF(first);
 }
@@ -77,17 +80,17 @@ static PyObject *call_in_scope(Phase *phase, PyObject *args, PyObject *kwargs) {
         return PyObject_Call(phase->call, args, kwargs);
     }
     ((Scope *)scope)->kind = CIRRON_KIND_PHASE;
-    if (timer != NULL) {
-        Py_INCREF(timer);
+    Py_INCREF(timer);
+    if (timer != Py_None) {
         tell_timer(timer, "begin", scope);
     }
     drop(cirron_scope_enter(scope, NULL));
     PyObject *result = PyObject_Call(phase->call, args, kwargs);
     close_scope(scope);
-    if (timer != NULL) {
+    if (timer != Py_None) {
         tell_timer(timer, "end", scope);
-        Py_DECREF(timer);
     }
+    Py_DECREF(timer);
     Py_DECREF(scope);
     return result;
 }
@@ -101,7 +104,7 @@ static PyObject *call_phase(PyObject *self, PyObject *args, PyObject *kwargs) {
     if ((kinds & CIRRON_KIND_PHASE) != 0 || is_passed_over(phase, args)) {
         return PyObject_Call(phase->call, args, kwargs);
     }
-    if (phase->first != NULL && (kinds & CIRRON_KIND_STEP) != 0 && PyTuple_Size(args) > 0) {
+    if (phase->first != Py_None && (kinds & CIRRON_KIND_STEP) != 0 && PyTuple_Size(args) > 0) {
         call_first(phase, args);
     }
     return call_in_scope(phase, args, kwargs);
@@ -159,6 +162,10 @@ static PyObject *new_phase(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_INCREF(attribute);
         Py_INCREF(call);
         Py_INCREF(passed_over);
+        Py_INCREF(Py_None);
+        Py_INCREF(Py_None);
+        phase->first = Py_None;
+        phase->timer = Py_None;
         phase->name = name;
         phase->attribute = attribute;
         phase->call = call;
@@ -178,11 +185,17 @@ static int traverse_phase(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
-/* `call` stays until the end: a Phase in a cycle may still be called. */
+/* Callable until the end, also in a cycle: what it needs to be called is not cleared. */
 static int clear_phase(PyObject *self) {
     Phase *phase = (Phase *)self;
-    Py_CLEAR(phase->first);
-    Py_CLEAR(phase->timer);
+    PyObject *first = phase->first;
+    PyObject *timer = phase->timer;
+    Py_INCREF(Py_None);
+    Py_INCREF(Py_None);
+    phase->first = Py_None;
+    phase->timer = Py_None;
+    Py_XDECREF(first);
+    Py_XDECREF(timer);
     return 0;
 }
 
@@ -190,7 +203,8 @@ static void dealloc_phase(PyObject *self) {
     Phase *phase = (Phase *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    (void)clear_phase(self);
+    Py_CLEAR(phase->first);
+    Py_CLEAR(phase->timer);
     Py_CLEAR(phase->name);
     Py_CLEAR(phase->attribute);
     Py_CLEAR(phase->call);
@@ -209,8 +223,8 @@ static PyMemberDef phase_members[] = {
     {"__func__", T_OBJECT_EX, offsetof(Phase, call), READONLY, "What stood here before."},
     {"__wrapped__", T_OBJECT_EX, offsetof(Phase, call), READONLY, "What stood here before."},
     {"active", T_BOOL, offsetof(Phase, active), 0, "False passes every call on."},
-    {"first", T_OBJECT, offsetof(Phase, first), 0, "Called with the next object in a step."},
-    {"timer", T_OBJECT, offsetof(Phase, timer), 0, "Has begin(scope) and end(scope)."},
+    {"first", T_OBJECT_EX, offsetof(Phase, first), 0, "Called with the next object in a step."},
+    {"timer", T_OBJECT_EX, offsetof(Phase, timer), 0, "Has begin(scope) and end(scope)."},
     {NULL, 0, 0, 0, NULL},
 };
 
