@@ -126,7 +126,6 @@ cirron_frame *cirron_frame_new(cirron_frame *parent) {
     frame->scopes = 0;
     frame->marks = 0;
     frame->depth = 1;
-    frame->kind = 0;
     frame->closed = false;
     frame->is_request = false;
     return frame;

@@ -44,7 +44,8 @@ int cirron_frame_init(PyObject *module);
  * `*held` is an owned reference that keeps it alive; NULL means an exception was set. */
 cirron_frame *cirron_frame_current(PyObject **held);
 
-/* A new open frame below `parent` (may be NULL); owned. NULL with an exception. */
+/* A new open frame below `parent` (may be NULL); owned. NULL with an exception. The caller
+ * sets id, generation, session and kind. */
 cirron_frame *cirron_frame_new(cirron_frame *parent);
 
 /* Makes `frame` the current one of this context; the caller holds the old value. */

@@ -131,6 +131,8 @@ static PyObject *hold(PyObject *module, PyObject *object) {
         return NULL;
     }
     scope->holds_record = true;
+    scope->has_gpu = false;
+    scope->has_memory = false;
     Py_RETURN_NONE;
 }
 

@@ -284,6 +284,13 @@ static void add_big_index(Scope *scope, cirron_attrs *attrs) {
     PyErr_Clear();
 }
 
+static void add_gpu(cirron_span_record *record, const Scope *scope) {
+    record->gpu_ns = scope->gpu_ns;
+    record->memory_peak_bytes = scope->memory_peak_bytes;
+    record->flags |=
+        (scope->has_gpu ? CIRRON_SPAN_GPU : 0u) | (scope->has_memory ? CIRRON_SPAN_MEMORY : 0u);
+}
+
 static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_buffer *attrs) {
     cirron_buffer scratch = {0};
     cirron_name_ref name;
@@ -308,8 +315,6 @@ static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_bu
         record->start_ns = scope->start_ns;
         record->duration_ns = scope->end_ns - scope->start_ns;
         record->cpu_ns = scope->cpu_ns;
-        record->gpu_ns = scope->gpu_ns;
-        record->memory_peak_bytes = scope->memory_peak_bytes;
         record->index = scope->index;
         record->overhead_ns = cirron_overhead_ns(frame->scopes, frame->marks);
         record->thread_id = scope->thread_id;
@@ -343,8 +348,8 @@ static size_t write_request_id(const Scope *scope, char text[64]) {
 }
 
 /* Everything that can run user code comes before a record is reserved. */
-static void record_scope(Scope *scope) {
-    cirron_recorder *recorder = cirron_recorder_get();
+__attribute__((always_inline)) static inline void record_scope(Scope *scope,
+                                                               cirron_recorder *recorder) {
     if (recorder == NULL) {
         cirron_count_lost_span();
         return;
@@ -388,13 +393,14 @@ static void close_recorded(Scope *scope, PyObject *const *args, Py_ssize_t nargs
     scope->end_ns = scope->start_ns + now - scope->opened_ns;
     if (__builtin_expect(nargs > 0 && args[0] != Py_None, 0)) {
         note_error(scope, args, nargs);
+        recorder = cirron_recorder_get(); /* an exception's str may have forked */
     }
     cirron_frame_close(scope->frame);
     cirron_the_recording.scopes++;
-    if (scope->holds_record) {
+    if (__builtin_expect(scope->holds_record, 0)) {
         scope->state = SCOPE_HELD;
     } else {
-        record_scope(scope);
+        record_scope(scope, recorder);
     }
 }
 
@@ -418,7 +424,7 @@ PyObject *cirron_scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t na
 void cirron_scope_publish(Scope *scope) {
     if (scope->state == SCOPE_HELD) {
         scope->state = SCOPE_CLOSED;
-        record_scope(scope);
+        record_scope(scope, cirron_recorder_get());
     }
 }
 

@@ -32,15 +32,15 @@ typedef struct Scope {
     int64_t gpu_ns;
     int64_t memory_peak_bytes;
     uint64_t thread_id;
-    uint8_t state;
-    uint8_t kind; /* cirron_kind bits */
+    uint8_t state; /* these eight are set to 0 at once */
+    uint8_t kind;  /* cirron_kind bits */
     bool has_parent;
     bool has_index;
     bool has_cpu;
-    bool is_request; /* request_id is an attribute */
-    bool has_gpu;
-    bool has_memory;
+    bool is_request;   /* request_id is an attribute */
     bool holds_record; /* closing leaves the record to cirron_scope_publish */
+    bool has_gpu;      /* and the next, where the record is held */
+    bool has_memory;
 } Scope;
 
 bool cirron_scope_check(PyObject *object);

@@ -33,14 +33,13 @@ Scope *cirron_scope_new(PyObject *name) {
     scope->start_ns = 0;
     scope->end_ns = 0;
     scope->state = SCOPE_NEW;
+    scope->kind = 0;
     scope->has_parent = false;
     scope->has_index = false;
     scope->has_cpu = false;
     scope->is_request = false;
-    scope->has_gpu = false;
-    scope->has_memory = false;
     scope->holds_record = false;
-    scope->kind = 0;
+    scope->has_gpu = false;
     return scope;
 }
 
