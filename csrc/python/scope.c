@@ -323,10 +323,12 @@ static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_bu
         record->name_len = name.len;
         record->attrs_len = (uint32_t)attrs->len;
         record->session = frame->session;
-        record->flags =
-            (scope->has_parent ? CIRRON_SPAN_PARENT : 0u) |
-            (scope->has_index ? CIRRON_SPAN_INDEX : 0u) | (scope->has_cpu ? CIRRON_SPAN_CPU : 0u) |
-            (scope->has_gpu ? CIRRON_SPAN_GPU : 0u) | (scope->has_memory ? CIRRON_SPAN_MEMORY : 0u);
+        record->flags = (scope->has_parent ? CIRRON_SPAN_PARENT : 0u) |
+                        (scope->has_index ? CIRRON_SPAN_INDEX : 0u) |
+                        (scope->has_cpu ? CIRRON_SPAN_CPU : 0u);
+        if (__builtin_expect(scope->holds_record, 0)) {
+            add_gpu(record, scope);
+        }
         if (!cirron_the_recording.measuring) {
             cirron_queue_publish(&recorder->spans, payload_len);
         }
