@@ -8,12 +8,12 @@ SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml C
 C_FILES := $(shell find csrc tests/native tests/fuzz benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers sanitize wheel docs format clean
+.PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers bench-training sanitize wheel docs format clean
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^## / {printf "\n%s\n", substr($$0, 4)} \
-	  /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## See it work
 
@@ -62,6 +62,9 @@ bench-gate: build/installed-test build/native/CMakeCache.txt ## Count instructio
 	@CI=true sh .ci/system-packages
 	@$(BIN)/cmake --build build/native --target core_loop
 	$(BIN)/python benchmarks/gate build/native/core_loop
+
+bench-training: build/installed-test ## Measure what the hooks add to training with PyTorch
+	$(BIN)/python benchmarks/training.py
 
 bench-peers: build/installed-test ## Install the other profilers, each on its own, and measure all
 	$(BIN)/python benchmarks/peers.py

@@ -60,6 +60,17 @@ def test_python_of_the_guides_runs(page):
         ci.shutdown()
 
 
+def assert_shown(picture, output):
+    """The lines of an indented picture are lines of the output, whatever their numbers."""
+
+    def names(text):
+        return [re.sub(r" - .*?s\b|=[^,}]*", "", line) for line in text.splitlines()]
+
+    remaining = iter(names(output))
+    for line in names(re.sub("^    ", "", picture, flags=re.MULTILINE)):
+        assert line.strip() == "..." or line in remaining  # in this order
+
+
 def test_readme_shows_the_example_and_its_tree():
     pytest.importorskip("sklearn")
     example = ROOT / "docs" / "examples" / "train_digits.py"
@@ -70,13 +81,18 @@ def test_readme_shows_the_example_and_its_tree():
     }
     done = subprocess.run([sys.executable, example], capture_output=True, text=True, check=True)
 
-    def names(text):
-        return [re.sub(r" - .*?s\b|=[^,}]*", "", line) for line in text.splitlines()]
-
     picture = re.search(r"\n((?: {4}.*\n)+)\nIn a notebook", (ROOT / "README.md").read_text())[1]
-    remaining = iter(names(done.stdout))
-    for line in names(re.sub("^    ", "", picture, flags=re.MULTILINE)):
-        assert line.strip() == "..." or line in remaining  # in this order
+    assert_shown(picture, done.stdout)
+
+
+def test_training_page_shows_the_example_and_its_tree():
+    pytest.importorskip("torch")
+    page = ROOT / "docs" / "training-torch.md"
+    example = ROOT / "docs" / "examples" / "train_torch.py"
+    assert example.read_text().split("\n\n", 1)[1] == blocks(page, "python")[0]
+    done = subprocess.run([sys.executable, example], capture_output=True, text=True, check=True)
+    picture = re.search(r"\n((?: {4}.*\n)+)\n`ci.profile", page.read_text())[1]
+    assert_shown(picture, done.stdout)
 
 
 def test_batch_of_the_spool_format_is_one():
