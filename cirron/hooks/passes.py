@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _NAME = "torch.data_load"
 
+# A step has no time for look-ups.
+_open_kinds, _kind_scope = _core.open_kinds, _core.kind_scope
+_STEP, _PHASE = _core.KIND_STEP, _core.KIND_PHASE
+
 # Within a batch of ci.batches it is ci.batches that says how long the item took. Within a
 # phase a loader is part of that phase, as the loader inside another loader is.
 _NOT_HERE = _core.KIND_BATCH | _core.KIND_PHASE
@@ -152,22 +156,27 @@ class Pass:
 
     def __next__(self) -> Any:
         loop = self._loop
-        if self._step is not None:
-            before, self._step = self._step, None
-            loop.close(before)
+        step = self._step
+        if step is not None:
+            self._step = None
+            step.__exit__(None, None, None)
+            if loop.timer is not None:
+                loop.timer.end(step)
+            step = None
         if not loop.active:
             return next(self._source)
         if self._trains is None:
             self._decide()
-        kinds = _core.open_kinds()
+        kinds = _open_kinds()
         if kinds & _NOT_HERE:
             return next(self._source)
-        step: _core.Scope | None = None
-        if self._trains and not kinds & _core.KIND_STEP:
-            step = _core.kind_scope(_core.KIND_STEP, "step", loop.steps)
+        if self._trains and not kinds & _STEP:
+            step = _kind_scope(_STEP, "step", loop.steps)
             self._step = step  # first, so that an interrupt after the entry finds it
-            loop.open(step)
-        wait = _core.kind_scope(_core.KIND_PHASE, "data_load")
+            if loop.timer is not None:
+                loop.timer.begin(step)
+            step.__enter__()
+        wait = _kind_scope(_PHASE, "data_load")
         wait.__enter__()
         try:
             item = next(self._source)

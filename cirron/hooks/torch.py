@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from cirron.hooks.registry import Registry, Undo
 
 
+_INSIDE = _core.KIND_PHASE | _core.KIND_OPTIMIZER  # where an optimizer's step is no span
+
+
 def install(session: Registry, torch: ModuleType) -> None:
     """Puts the hooks in."""
     hooks = _Hooks(session, torch)
@@ -120,20 +123,23 @@ class _Hooks:
         That hook is not told when a step raises, but what it returns for `args` lives as
         long as the step does.
         """
-        compiler, loop = self._torch.compiler, self._loop
-        name = "torch.optimizer_step"
+        is_compiling, loop = self._torch.compiler.is_compiling, self._loop
+        open_kinds, kind_scope = _core.open_kinds, _core.kind_scope
+        inside, kind = _INSIDE, _core.KIND_OPTIMIZER
 
         def before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
-            if compiler.is_compiling() or not _may_step():
+            if is_compiling() or open_kinds() & inside:
                 return None
             try:
                 guard = _StepArgs(args)
                 guard.loop = loop
-                guard.scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
-                loop.open(guard.scope)
+                guard.scope = scope = kind_scope(kind, "optimizer_step")
+                if loop.timer is not None:
+                    loop.timer.begin(scope)
+                scope.__enter__()
                 return guard, kwargs
             except Exception as error:
-                self._session.report(name, error)
+                self._session.report("torch.optimizer_step", error)
                 return None
 
         def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -155,7 +161,7 @@ class _Hooks:
 
         @functools.wraps(original)
         def step(*args: Any, **kwargs: Any) -> Any:
-            if compiler.is_compiling() or not _may_step():
+            if compiler.is_compiling() or _core.open_kinds() & _INSIDE:
                 return original(*args, **kwargs)
             scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
             loop.open(scope)
@@ -206,13 +212,13 @@ class _Hooks:
                 self._training_begins()
                 return
             self._model = weakref.ref(module)
-            _watch(module)
+            _snapshots()[0](module)
         except Exception as error:
             self._session.report("torch.watch", error)
 
     def _epoch_ends(self, epoch: _core.Scope) -> None:
         try:
-            _take_snapshots(epoch)
+            _snapshots()[1](epoch)
         except Exception as error:
             self._session.report("torch.snapshots", error)
 
@@ -287,11 +293,6 @@ def _nothing() -> None:
     pass
 
 
-def _may_step() -> bool:
-    inside = _core.KIND_PHASE | _core.KIND_OPTIMIZER
-    return _core.is_enabled() and not _core.open_kinds() & inside
-
-
 class _StepArgs(tuple[object, ...]):
     """The arguments of an optimizer's step; the span closes with them at the latest."""
 
@@ -303,22 +304,27 @@ class _StepArgs(tuple[object, ...]):
         scope = self.scope
         if scope is not None:
             self.scope = None
-            self.loop.close(scope)
+            scope.__exit__(None, None, None)
+            if self.loop.timer is not None:
+                self.loop.timer.end(scope)
 
     __del__ = close
 
 
-def _watch(model: Any) -> None:
+@functools.cache
+def _snapshots() -> tuple[Callable[[Any], object], Callable[[_core.Scope], object]]:
+    """Imports what watches models and takes their snapshots, at the first model's call."""
     try:
-        from cirron.snapshots.watch import watch_automatically  # type: ignore[import-not-found, unused-ignore]
+        from cirron.snapshots.capture import (  # type: ignore[import-not-found, unused-ignore]
+            at_epoch_end,
+        )
+        from cirron.snapshots.watch import (  # type: ignore[import-not-found, unused-ignore]
+            watch_automatically,
+        )
     except ImportError:
-        return
-    watch_automatically(model)
+        return _nothing_of, _nothing_of
+    return watch_automatically, at_epoch_end
 
 
-def _take_snapshots(epoch: _core.Scope) -> None:
-    try:
-        from cirron.snapshots.capture import at_epoch_end  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return
-    at_epoch_end(epoch)
+def _nothing_of(_thing: object) -> None:
+    pass
