@@ -163,8 +163,13 @@ def test_exception_in_the_loader_passes_and_is_the_spans_error(session):
 
 def test_exception_in_a_phase_passes_and_is_its_error(session):
     run = Run()
+
+    def train():
+        for _x, y in loader(2):
+            run.step(torch.zeros(4, 5), y)
+
     with pytest.raises(RuntimeError) as raised:
-        run.epoch((torch.zeros(4, 5), y) for _x, y in loader(2))
+        train()
     (forward,) = spans("forward")
     assert forward["attrs"]["error"].startswith("RuntimeError: ")
     assert str(raised.value).startswith(forward["attrs"]["error"][14:100])
