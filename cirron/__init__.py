@@ -22,6 +22,7 @@ from cirron.profiler import Profiler, flush, health, profile, shutdown
 from cirron.serving.decorator import inference
 from cirron.snapshots.watch import watch
 from cirron.trace import trace
+from cirron.wrap import wrap
 
 __all__ = [
     "Cirron",
@@ -41,4 +42,5 @@ __all__ = [
     "shutdown",
     "trace",
     "watch",
+    "wrap",
 ]

@@ -10,6 +10,7 @@ from cirron.loops import batches, epochs
 from cirron.profiler import Profiler, start
 from cirron.serving.decorator import inference
 from cirron.trace import trace
+from cirron.wrap import wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,3 +84,4 @@ class Cirron:
     trace = staticmethod(trace)
     inference = staticmethod(inference)
     env = staticmethod(env)
+    wrap = staticmethod(wrap)

@@ -246,6 +246,9 @@ def shutdown() -> None:
         if profiler is None:
             return
         deadline = time.monotonic() + _WAIT_S
+        hooks = sys.modules.get("cirron.hooks.sklearn")
+        if hooks is not None:
+            hooks.unwrap_all()
         try:
             if profiler._hooks is not None:
                 profiler._hooks.uninstall()
