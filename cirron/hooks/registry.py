@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # The frameworks that have hooks, and the modules whose import calls for them.
 MODULES = {
     "torch": ("torch",),
+    "transformers": ("transformers.trainer",),
+    "keras": ("keras",),
 }
 
 _owner: ContextVar[str | None] = ContextVar("cirron.loop_owner", default=None)
