@@ -1,0 +1,266 @@
+"""Keras 3, hooked: the epochs, steps and metrics of `fit`, `evaluate` and `predict`."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from support import depth, roots, run_script
+
+import cirron as ci
+
+os.environ["KERAS_BACKEND"] = "torch"  # once a process; the other backends run in scripts
+os.environ.setdefault("KERAS_HOME", os.devnull)  # it writes a file of settings, in vain
+import keras
+
+X, Y = np.zeros((8, 3), "float32"), np.ones((8, 1), "float32")
+
+
+@pytest.fixture
+def model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model
+
+
+def session(**settings):
+    return ci.profile(output="none", frameworks=["keras"], **settings)
+
+
+def tree(nodes=None):
+    """The trace as nested lists: name, or name[index], followed by its children if any."""
+    shape = []
+    for node in roots() if nodes is None else nodes:
+        index = "" if node["index"] is None else f"[{node['index']}]"
+        shape.append(node["name"] + index)
+        if node["children"]:
+            shape.append(tree(node["children"]))
+    return shape
+
+
+def marks(node):
+    return {m["name"]: m["kind"] for m in node["marks"] if not m["name"].startswith("cirron.")}
+
+
+def summaries(*names):
+    return dict.fromkeys(names, "summary")
+
+
+# ---- what is recorded
+
+
+def test_fit_is_epochs_of_steps_whose_indices_run_on(model):
+    with session():
+        model.fit(X, Y, epochs=2, batch_size=4, verbose=0)
+        assert tree() == ["epoch[0]", ["step[0]", "step[1]"], "epoch[1]", ["step[2]", "step[3]"]]
+
+
+def test_metrics_are_summaries_of_their_epoch_and_evaluation(model):
+    with session():
+        model.fit(X, Y, epochs=1, batch_size=4, verbose=0, validation_data=(X, Y))
+        (epoch,) = roots()
+        assert tree() == ["epoch[0]", ["step[0]", "step[1]", "evaluate"]]
+        assert marks(epoch) == summaries("loss", "mae", "val_loss", "val_mae")
+        assert marks(epoch["children"][-1]) == summaries("loss", "mae")
+        values = {mark["name"]: mark["value"] for mark in epoch["marks"]}
+        history = model.history.history
+        assert [values[name] for name in history] == [history[name][-1] for name in history]
+
+
+def test_evaluate_and_predict_on_their_own_are_spans(model):
+    with session():
+        model.evaluate(X, Y, verbose=0)
+        model.predict(X, verbose=0)
+        assert tree() == ["evaluate", "predict"]
+        assert marks(roots()[0]) == summaries("loss", "mae")
+
+
+def test_several_steps_an_execution_are_one_span_with_the_first_index(model):
+    model.compile("sgd", "mse", steps_per_execution=2)
+    with session():
+        model.fit(X, Y, epochs=2, batch_size=2, verbose=0)
+        assert tree() == ["epoch[0]", ["step[0]", "step[2]"], "epoch[1]", ["step[4]", "step[6]"]]
+
+
+def test_epochs_count_from_the_initial_one(model):
+    with session():
+        model.fit(X, Y, epochs=5, initial_epoch=3, batch_size=8, verbose=0)
+        assert tree() == ["epoch[3]", ["step[0]"], "epoch[4]", ["step[1]"]]
+
+
+def test_training_stopped_early_ends_cleanly(model):
+    class Stops(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    with session():
+        model.fit(X, Y, epochs=3, batch_size=4, verbose=0, callbacks=[Stops()])
+        assert tree() == ["epoch[0]", ["step[0]"]]
+        assert depth() == 0
+
+
+def test_failure_is_the_error_of_the_open_spans_and_leaves_none_open(model):
+    class Fails(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                raise ValueError("enough")
+
+    with session():
+        with pytest.raises(ValueError, match="enough"):
+            model.fit(X, Y, batch_size=4, verbose=0, callbacks=[Fails()])
+        (epoch,) = roots()
+        assert epoch["attrs"]["error"] == "ValueError: enough"
+        assert tree() == ["epoch[0]", ["step[0]"]]
+        assert depth() == 0
+
+
+def test_generator_of_unknown_length_trains_through(model):
+    class Batches(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return X[:4], Y[:4]
+
+        def __len__(self):
+            return 2
+
+    def generate():
+        for _ in range(3):
+            yield X[:4], Y[:4]
+
+    with session():
+        model.fit(generate(), epochs=1, verbose=0)
+        model.fit(Batches(), epochs=1, verbose=0)
+        assert tree() == ["epoch[0]", ["step[0]", "step[1]", "step[2]"]] + [
+            "epoch[0]",
+            ["step[0]", "step[1]"],
+        ]
+
+
+def test_two_models_trained_in_each_others_callbacks_are_nested(model):
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    other.compile("sgd", "mse")
+
+    class Nests(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            other.fit(X, Y, batch_size=8, verbose=0)
+
+    with session(), ci.scope("search"):
+        model.fit(X, Y, batch_size=8, verbose=0, callbacks=[Nests()])
+    assert tree() == ["search", ["epoch[0]", ["step[0]"], "epoch[0]", ["step[0]"]]]
+
+
+# ---- what stays as it was
+
+
+def test_results_are_the_same_and_no_callback_is_added():
+    def train():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        seen = []
+
+        class Looks(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                seen.append(sorted(logs))
+
+        history = model.fit(X + 1, Y, epochs=2, verbose=0, callbacks=[Looks()])
+        return history.history, seen, [type(c).__name__ for c in [model.history]]
+
+    plain = train()
+    with session():
+        assert train() == plain
+
+
+def test_batch_callbacks_stay_dispatched_as_keras_does():
+    """A callback with a method for batch ends would make all of them wait for the device."""
+    seen = []
+
+    class Looks(keras.callbacks.Callback):
+        async_safe = True
+
+        def on_train_batch_end(self, batch, logs=None):
+            import threading
+
+            seen.append(threading.current_thread() is threading.main_thread())
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(X, Y, verbose=0, callbacks=[Looks()])
+    with session():
+        model.fit(X, Y, verbose=0, callbacks=[Looks()])
+    assert seen[0] == seen[1]
+
+
+def test_shutdown_restores_every_method():
+    inherited = [keras.Model.fit, keras.Model.evaluate, keras.Model.predict]
+    own = dict(vars(keras.callbacks.CallbackList))
+    with session():
+        assert ci.health()["frameworks_installed"] == ["keras"]
+        assert keras.Model.fit is not inherited[0]
+    assert [keras.Model.fit, keras.Model.evaluate, keras.Model.predict] == inherited
+    assert not {"fit", "evaluate", "predict"} & vars(keras.Model).keys()
+    assert dict(vars(keras.callbacks.CallbackList)) == own
+
+
+def test_shutdown_in_the_middle_of_training_lets_it_go_on(model):
+    class Ends(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            ci.shutdown()
+
+    session()
+    history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[Ends()])
+    assert len(history.epoch) == 3
+    assert depth() == 0
+
+
+def test_other_frameworks_chosen_leave_keras_alone(model):
+    fit = keras.Model.fit
+    with ci.profile(output="none", frameworks=["sklearn"]):
+        assert keras.Model.fit is fit
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_other_backends_have_the_same_tree(backend):
+    if backend == "jax":
+        pytest.importorskip("jax")
+    done = run_script(
+        """
+        import sys
+        import cirron as ci
+        ci.profile(output="none")
+        import numpy as np
+        import keras
+        def generate():
+            for _ in range(3):
+                yield X[:4], Y[:4]
+        X, Y = np.zeros((8, 3), "float32"), np.ones((8, 1), "float32")
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(X, Y, epochs=2, batch_size=4, verbose=0, validation_data=(X, Y))
+        model.evaluate(X, Y, verbose=0)
+        model.predict(X, verbose=0)
+        model.fit(generate(), verbose=0)
+        def names(nodes):
+            return [(n["name"], n["index"], names(n["children"])) for n in nodes]
+        steps = lambda *indices: [("step", index, []) for index in indices]
+        evaluation = ("evaluate", None, [])
+        found = names(ci.trace(format="dict")["roots"])
+        assert found == [
+            ("epoch", 0, [*steps(0, 1), evaluation]),
+            ("epoch", 1, [*steps(2, 3), evaluation]),
+            evaluation,
+            ("predict", None, []),
+            ("epoch", 0, steps(0, 1, 2)),
+        ], found
+        assert ci.health()["hook_errors"] == {}
+        ci.shutdown()
+        assert "fit" not in vars(keras.Model)
+        print(keras.backend.backend())
+        """,
+        timeout=100,
+        KERAS_BACKEND=backend,
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    assert done.stdout.strip() == backend
+    assert "keras" in sys.modules
