@@ -7,7 +7,7 @@ callback of ours in the list would be told of batches on another thread, and lat
 from __future__ import annotations
 
 from cirron.hooks.patch import Patches
-from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers
+from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from cirron.hooks.registry import Registry, Undo
 
 HOOK = "keras.model"
-_EVENTS = (
-    "on_epoch_begin",
-    "on_epoch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_end",
-)
 
 
 def install(registry: Registry, keras: ModuleType) -> None:
@@ -37,35 +30,37 @@ def install(registry: Registry, keras: ModuleType) -> None:
 
 
 class _Run(TrainingLoop):
-    """One call of `Model.fit`; methods named `on_...` are the events."""
+    """One call of `Model.fit`.
+
+    A step lasts from one end of a batch to the next, so that the loading of its data is part
+    of it; the one that is open when there is no further batch was none.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._first_step = 0  # of the epoch
         self._next_step = 0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def begin_epoch(self, model: Any, epoch: int, logs: Any = None) -> None:
         self._first_step = self._next_step
+        watch(model)
         self.open_epoch(epoch)
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.in_epoch:
-            self.open_step(self._first_step + batch)
+    def begin_step(self, *_: Any) -> None:
+        self.open_step(self._next_step)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Ends the step; `batch` is its last one where an execution runs several."""
+    def end_step(self, model: Any, batch: int, logs: Any = None) -> None:
+        """`batch` is the last one of an execution that runs several."""
         self._next_step = self._first_step + batch + 1
-        self.close_step()
+        self.open_step(self._next_step)
 
-    def on_test_end(self, logs: Any = None) -> None:
-        """Marks the metrics of an evaluation, whose scope is the current one."""
-        mark_numbers(logs, kind="summary")
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Marks the metrics and ends the epoch."""
-        self.close_step()
+    def end_epoch(self, model: Any, epoch: int, logs: Any = None) -> None:
         mark_numbers(logs, kind="summary")
         self.close()
+
+    def end_evaluation(self, model: Any, logs: Any = None) -> None:
+        """Marks the metrics; the scope of the evaluation is the current one."""
+        mark_numbers(logs, kind="summary")
 
 
 def _hook(registry: Registry, keras: ModuleType) -> Undo:
@@ -81,17 +76,21 @@ def _hook(registry: Registry, keras: ModuleType) -> Undo:
     def predict(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         return runs.span(self, "predict", lambda: original(self, *args, **kwargs))
 
-    def listen(event: str) -> None:
-        def tell(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    def listen(event: str, before: str, after: str) -> None:
+        def around(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+            runs.tell(self.model, before, self.model, *args, **kwargs)
             result = original(self, *args, **kwargs)
-            runs.tell(self.model, event, *args, **kwargs)
+            runs.tell(self.model, after, self.model, *args, **kwargs)
             return result
 
-        patches.method(keras.callbacks.CallbackList, event, tell)
+        patches.method(keras.callbacks.CallbackList, event, around)
 
     patches.method(keras.Model, "fit", fit)
     patches.method(keras.Model, "evaluate", evaluate)
     patches.method(keras.Model, "predict", predict)
-    for event in _EVENTS:
-        listen(event)
+    # The users' callbacks run in the epoch and step that they are told of.
+    listen("on_epoch_begin", "begin_epoch", "begin_step")
+    listen("on_train_batch_end", "", "end_step")
+    listen("on_epoch_end", "leave_step", "end_epoch")
+    listen("on_test_end", "", "end_evaluation")
     return patches.undo

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
 from cirron import _core
 from cirron.hooks.registry import owning_loop
@@ -17,16 +16,14 @@ if TYPE_CHECKING:
 
 
 class TrainingLoop:
-    """The open `epoch` and `step` of one run of training."""
+    """The open `epoch` and `step` of one run of training.
+
+    Within an epoch or a step of the user's own loop there is no other one.
+    """
 
     def __init__(self) -> None:
         self._epoch: _core.Scope | None = None
         self._step: _core.Scope | None = None
-
-    @property
-    def in_epoch(self) -> bool:
-        """Whether an epoch is open."""
-        return self._epoch is not None
 
     @property
     def in_step(self) -> bool:
@@ -36,20 +33,24 @@ class TrainingLoop:
     def open_epoch(self, index: int) -> None:
         """Opens an epoch; the one before ends."""
         self.close()
-        self._epoch = _core.scope("epoch", index)
-        self._epoch.__enter__()
+        self._epoch = _open(_core.KIND_EPOCH, "epoch", index)
 
     def open_step(self, index: int) -> None:
         """Opens a step; the one before ends."""
         self.close_step()
-        self._step = _core.scope("step", index)
-        self._step.__enter__()
+        self._step = _open(_core.KIND_STEP, "step", index)
 
     def close_step(self, error: BaseException | None = None) -> None:
         """Ends the step, if one is open."""
         step, self._step = self._step, None
         if step is not None:
-            step.__exit__(type(error) if error is not None else None, error, None)
+            _close(step, error)
+
+    def leave_step(self, *_: Any) -> None:
+        """Makes the step that is open, if one is, none: there was no batch for it."""
+        if self._step is not None and _core.discard(self._step):
+            self._step = None
+        self.close_step()
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends the step and the epoch, with snapshots of what is watched.
@@ -60,10 +61,37 @@ class TrainingLoop:
         self.close_step(error)
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
-            capture = sys.modules.get("cirron.snapshots.capture")  # imported by ci.watch
-            if capture is not None:
-                capture.at_epoch_end(epoch)
-            epoch.__exit__(type(error) if error is not None else None, error, None)
+            _take_snapshots(epoch)
+            _close(epoch, error)
+
+
+def _open(kind: int, name: str, index: int) -> _core.Scope | None:
+    if _core.open_kinds() & (kind | _core.KIND_PHASE):
+        return None
+    scope = _core.kind_scope(kind, name, index)
+    scope.__enter__()
+    return scope
+
+
+def _close(scope: _core.Scope, error: BaseException | None) -> None:
+    scope.__exit__(type(error) if error is not None else None, error, None)
+
+
+def watch(model: object) -> None:
+    """Watches the model that is trained, unless the user watches any himself."""
+    try:
+        from cirron.snapshots.watch import watch_automatically
+    except ImportError:
+        return
+    watch_automatically(model)
+
+
+def _take_snapshots(epoch: _core.Scope) -> None:
+    try:
+        from cirron.snapshots.capture import at_epoch_end
+    except ImportError:
+        return
+    at_epoch_end(epoch)
 
 
 class Runs:
@@ -118,16 +146,16 @@ class Runs:
         """
         if id(key) not in self._loops:  # outside all training
             return self.train(key, lambda: self.span(key, name, call))
-        self.tell(key, "close_step")
+        self.tell(key, "leave_step")
         with _core.scope(name):
             return call()
 
-    def tell(self, key: object, event: str, *args: Any) -> None:
+    def tell(self, key: object, event: str, *args: Any, **kwargs: Any) -> None:
         """Tells the loop of `key`, if it is in a run, of an event that it has a method for."""
         try:
             method = getattr(self._loops.get(id(key)), event, None)
             if method is not None:
-                method(*args)
+                method(*args, **kwargs)
         except Exception as error:
             self._registry.report(self._hook, error)
 
