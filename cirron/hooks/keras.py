@@ -36,8 +36,8 @@ class _Run(TrainingLoop):
     of it; the one that is open when there is no further batch was none.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(registry)
         self._first_step = 0  # of the epoch
         self._next_step = 0
 

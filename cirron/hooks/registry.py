@@ -32,15 +32,21 @@ if TYPE_CHECKING:
 
     from cirron.config import Settings
     from cirron.hooks.imports import Waiting
+    from cirron.hooks.passes import Loop
 
     Undo = Callable[[], object]
 
 # The frameworks that have hooks, and the modules whose import calls for them.
 MODULES = {
     "torch": ("torch",),
+    "accelerate": ("accelerate.data_loader",),
     "transformers": ("transformers.trainer",),
     "keras": ("keras",),
+    "lightning": ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer"),
 }
+
+# What is nothing without the hooks of another.
+_IMPLIED = {"accelerate": "torch", "tensorflow": "keras"}
 
 _owner: ContextVar[str | None] = ContextVar("cirron.loop_owner", default=None)
 
@@ -77,6 +83,7 @@ class Registry:
         installed: the frameworks that are hooked, in the order of their imports.
         errors: what went wrong, by the name of the hook.
         at_flush: called before what was recorded is written.
+        loop: follows the passes over loaders; None while torch is not hooked.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -84,6 +91,7 @@ class Registry:
         self.installed: list[str] = []
         self.errors: dict[str, str] = {}
         self.at_flush: list[Callable[[], object]] = []
+        self.loop: Loop | None = None
         self._waiting: list[Waiting] = []
         self._undo: dict[str, Undo] = {}
         self._ended = False
@@ -91,6 +99,8 @@ class Registry:
     def install(self) -> None:
         """Hooks the chosen frameworks, those that are not imported yet when they are."""
         chosen = self.settings.frameworks
+        if chosen is not None:
+            chosen += tuple(_IMPLIED[name] for name in chosen if name in _IMPLIED)
         for framework, modules in MODULES.items():
             if chosen is None or framework in chosen:
                 for name in modules:

@@ -19,9 +19,13 @@ class TrainingLoop:
     """The open `epoch` and `step` of one run of training.
 
     Within an epoch or a step of the user's own loop there is no other one.
+
+    Args:
+        registry: the session's hooks, among which torch's know the time of the GPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._epoch: _core.Scope | None = None
         self._step: _core.Scope | None = None
 
@@ -33,22 +37,23 @@ class TrainingLoop:
     def open_epoch(self, index: int) -> None:
         """Opens an epoch; the one before ends."""
         self.close()
-        self._epoch = _open(_core.KIND_EPOCH, "epoch", index)
+        self._epoch = self._open(_core.KIND_EPOCH, "epoch", index)
 
     def open_step(self, index: int) -> None:
         """Opens a step; the one before ends."""
         self.close_step()
-        self._step = _open(_core.KIND_STEP, "step", index)
+        self._step = self._open(_core.KIND_STEP, "step", index)
 
     def close_step(self, error: BaseException | None = None) -> None:
         """Ends the step, if one is open."""
         step, self._step = self._step, None
         if step is not None:
-            _close(step, error)
+            self._close(step, error)
 
     def leave_step(self, *_: Any) -> None:
         """Makes the step that is open, if one is, none: there was no batch for it."""
-        if self._step is not None and _core.discard(self._step):
+        step, loop = self._step, self._registry.loop
+        if step is not None and (loop.discard if loop is not None else _core.discard)(step):
             self._step = None
         self.close_step()
 
@@ -62,19 +67,23 @@ class TrainingLoop:
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
             _take_snapshots(epoch)
-            _close(epoch, error)
+            self._close(epoch, error)
 
+    def _open(self, kind: int, name: str, index: int) -> _core.Scope | None:
+        if _core.open_kinds() & (kind | _core.KIND_PHASE):
+            return None
+        scope = _core.kind_scope(kind, name, index)
+        if self._registry.loop is not None:
+            self._registry.loop.open(scope)
+        else:
+            scope.__enter__()
+        return scope
 
-def _open(kind: int, name: str, index: int) -> _core.Scope | None:
-    if _core.open_kinds() & (kind | _core.KIND_PHASE):
-        return None
-    scope = _core.kind_scope(kind, name, index)
-    scope.__enter__()
-    return scope
-
-
-def _close(scope: _core.Scope, error: BaseException | None) -> None:
-    scope.__exit__(type(error) if error is not None else None, error, None)
+    def _close(self, scope: _core.Scope, error: BaseException | None) -> None:
+        if self._registry.loop is not None:
+            self._registry.loop.close(scope, error)
+        else:
+            scope.__exit__(type(error) if error is not None else None, error, None)
 
 
 def watch(model: object) -> None:
@@ -105,7 +114,7 @@ class Runs:
     """
 
     def __init__(
-        self, registry: Registry, framework: str, hook: str, make: Callable[[], TrainingLoop]
+        self, registry: Registry, framework: str, hook: str, make: Callable[[Registry], TrainingLoop]
     ) -> None:
         self._registry = registry
         self._framework = framework
@@ -121,7 +130,7 @@ class Runs:
             call: trains.
         """
         outer = self._loops.get(id(key))
-        self._loops[id(key)] = self._make()
+        self._loops[id(key)] = self._make(self._registry)
         error: BaseException | None = None
         try:
             with owning_loop(self._framework):

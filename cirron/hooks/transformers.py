@@ -35,8 +35,8 @@ def install(registry: Registry, trainer: ModuleType) -> None:
 class _Run(TrainingLoop):
     """One call of `Trainer.train`; methods named `on_...` are the events."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(registry)
         self._next_epoch = 0
         self._next_step = 0
         self._begun = False  # the step has batches
