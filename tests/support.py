@@ -92,6 +92,21 @@ def roots() -> list[dict[str, Any]]:
     return found
 
 
+def tree(nodes: list[dict[str, Any]] | None = None) -> list[Any]:
+    """The trace as nested lists: name, or name[index], followed by its children if any."""
+    shape: list[Any] = []
+    for node in roots() if nodes is None else nodes:
+        shape.append(node["name"] + ("" if node["index"] is None else f"[{node['index']}]"))
+        if node["children"]:
+            shape.append(tree(node["children"]))
+    return shape
+
+
+def marks_of(node: dict[str, Any]) -> dict[str, Any]:
+    """The kinds of a node's marks by name, without our own."""
+    return {m["name"]: m["kind"] for m in node["marks"] if not m["name"].startswith("cirron.")}
+
+
 def depth() -> int:
     """How many scopes are open in the calling context."""
     return int(ci.health()["scope_depth"])

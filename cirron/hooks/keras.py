@@ -6,6 +6,9 @@ callback of ours in the list would be told of batches on another thread, and lat
 
 from __future__ import annotations
 
+import sys
+
+from cirron import _core
 from cirron.hooks.patch import Patches
 from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers, watch
 
@@ -14,9 +17,11 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from cirron.hooks.passes import Loop
     from cirron.hooks.registry import Registry, Undo
 
 HOOK = "keras.model"
+PHASES = "keras.phases"
 
 
 def install(registry: Registry, keras: ModuleType) -> None:
@@ -27,6 +32,9 @@ def install(registry: Registry, keras: ModuleType) -> None:
         keras: the module.
     """
     registry.put(HOOK, lambda: _hook(registry, keras))
+    loop = registry.loop
+    if loop is not None and keras.backend.backend() == "torch":
+        registry.put(PHASES, lambda: _hook_phases(loop, keras, sys.modules["torch"]))
 
 
 class _Run(TrainingLoop):
@@ -93,4 +101,35 @@ def _hook(registry: Registry, keras: ModuleType) -> Undo:
     listen("on_train_batch_end", "", "end_step")
     listen("on_epoch_end", "leave_step", "end_epoch")
     listen("on_test_end", "", "end_evaluation")
+    return patches.undo
+
+
+def _hook_phases(loop: Loop, keras: ModuleType, torch: Any) -> Undo:
+    """What torch's own hooks can't see, or see wrongly, where Keras runs on torch."""
+    patches = Patches()
+
+    def build(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls the model with tensors that have a shape and no numbers: no `forward`."""
+        scope = _core.kind_scope(_core.KIND_PHASE, "build")
+        with scope:
+            result = original(self, *args, **kwargs)
+            _core.discard(scope)
+        return result
+
+    def apply(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        inside = _core.KIND_PHASE | _core.KIND_OPTIMIZER
+        if torch.compiler.is_compiling() or _core.open_kinds() & inside:
+            return original(self, *args, **kwargs)
+        scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
+        loop.open(scope)
+        try:
+            result = original(self, *args, **kwargs)
+        except BaseException as error:
+            loop.close(scope, error)
+            raise
+        loop.close(scope)
+        return result
+
+    patches.method(keras.Model, "_symbolic_build", build)
+    patches.method(keras.optimizers.Optimizer, "apply", apply)
     return patches.undo

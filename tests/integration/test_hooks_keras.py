@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import depth, roots, run_script
+from support import depth, marks_of, roots, run_script, tree
 
 import cirron as ci
 
@@ -27,21 +27,6 @@ def session(**settings):
     return ci.profile(output="none", frameworks=["keras"], **settings)
 
 
-def tree(nodes=None):
-    """The trace as nested lists: name, or name[index], followed by its children if any."""
-    shape = []
-    for node in roots() if nodes is None else nodes:
-        index = "" if node["index"] is None else f"[{node['index']}]"
-        shape.append(node["name"] + index)
-        if node["children"]:
-            shape.append(tree(node["children"]))
-    return shape
-
-
-def marks(node):
-    return {m["name"]: m["kind"] for m in node["marks"] if not m["name"].startswith("cirron.")}
-
-
 def summaries(*names):
     return dict.fromkeys(names, "summary")
 
@@ -60,8 +45,8 @@ def test_metrics_are_summaries_of_their_epoch_and_evaluation(model):
         model.fit(X, Y, epochs=1, batch_size=4, verbose=0, validation_data=(X, Y))
         (epoch,) = roots()
         assert tree() == ["epoch[0]", ["step[0]", "step[1]", "evaluate"]]
-        assert marks(epoch) == summaries("loss", "mae", "val_loss", "val_mae")
-        assert marks(epoch["children"][-1]) == summaries("loss", "mae")
+        assert marks_of(epoch) == summaries("loss", "mae", "val_loss", "val_mae")
+        assert marks_of(epoch["children"][-1]) == summaries("loss", "mae")
         values = {mark["name"]: mark["value"] for mark in epoch["marks"]}
         history = model.history.history
         assert [values[name] for name in history] == [history[name][-1] for name in history]
@@ -73,7 +58,7 @@ def test_evaluate_and_predict_on_their_own_are_spans(model):
         model.evaluate(X, Y, verbose=0)
         model.predict(X, verbose=0)
         assert tree() == ["evaluate", "predict"]
-        assert marks(roots()[0]) == summaries("loss", "mae")
+        assert marks_of(roots()[0]) == summaries("loss", "mae")
 
 
 def test_epochs_count_from_the_initial_one(model):
@@ -106,6 +91,19 @@ def test_failure_is_the_error_of_the_open_spans_and_leaves_none_open(model):
         errors = [node["attrs"].get("error") for node in (epoch, *epoch["children"])]
         assert errors == ["ValueError: enough", None, "ValueError: enough"]
         assert depth() == 0
+
+
+def test_phases_of_torch_lie_in_the_steps_and_nothing_is_there_twice(model):
+    with ci.profile(output="none"):
+        model.fit(X, Y, epochs=2, batch_size=4, verbose=0, validation_data=(X, Y), validation_batch_size=8)
+        step = ["data_load", "forward", "backward", "optimizer_step"]
+        evaluation = ["evaluate", ["data_load", "forward"]]
+        assert tree() == [
+            "epoch[0]",
+            ["step[0]", step, "step[1]", step, *evaluation],
+            "epoch[1]",
+            ["step[2]", step, "step[3]", step, *evaluation],
+        ]
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from support import depth, roots, run_script
+from support import depth, marks_of, roots, run_script, tree
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -73,21 +73,6 @@ def session(**settings):
     return ci.profile(output="none", frameworks=["transformers"], **settings)
 
 
-def tree(nodes=None):
-    """The trace as nested lists: name, or name[index], followed by its children if any."""
-    shape = []
-    for node in roots() if nodes is None else nodes:
-        index = "" if node["index"] is None else f"[{node['index']}]"
-        shape.append(node["name"] + index)
-        if node["children"]:
-            shape.append(tree(node["children"]))
-    return shape
-
-
-def marks(node):
-    return {m["name"]: m["kind"] for m in node["marks"] if not m["name"].startswith("cirron.")}
-
-
 def steps(*indices):
     return [f"step[{index}]" for index in indices]
 
@@ -106,16 +91,16 @@ def test_values_that_are_logged_are_marks_of_their_step():
         make_trainer(num_train_epochs=1, logging_strategy="steps", logging_steps=2).train()
         (epoch,) = roots()
         logged = {"loss": "point", "grad_norm": "point", "learning_rate": "point"}
-        assert [marks(step) for step in epoch["children"]] == [{}, logged, {}, logged]
-        assert marks(epoch) == {}
-        assert {"train_loss", "train_runtime"} <= marks(ci.trace(format="dict")["session"]).keys()
+        assert [marks_of(step) for step in epoch["children"]] == [{}, logged, {}, logged]
+        assert marks_of(epoch) == {}
+        assert {"train_loss", "train_runtime"} <= marks_of(ci.trace(format="dict")["session"]).keys()
 
 
 def test_values_that_are_logged_once_an_epoch_are_summaries_of_it():
     with session():
         make_trainer(num_train_epochs=1, logging_strategy="epoch").train()
         (epoch,) = roots()
-        assert marks(epoch) == dict.fromkeys(("loss", "grad_norm", "learning_rate"), "summary")
+        assert marks_of(epoch) == dict.fromkeys(("loss", "grad_norm", "learning_rate"), "summary")
 
 
 def test_evaluation_of_each_epoch_lies_in_it_with_its_metrics():
@@ -128,7 +113,7 @@ def test_evaluation_of_each_epoch_lies_in_it_with_its_metrics():
             [*steps(4, 5, 6, 7), "evaluate"],
         ]
         evaluation = roots()[0]["children"][-1]
-        assert marks(evaluation)["eval_loss"] == "summary"
+        assert marks_of(evaluation)["eval_loss"] == "summary"
 
 
 def test_evaluation_between_steps_is_no_part_of_one():
@@ -143,7 +128,7 @@ def test_evaluate_and_predict_on_their_own_are_spans():
         trainer.evaluate()
         trainer.predict(Rows())
         assert tree() == ["evaluate", "predict"]
-        assert marks(roots()[0])["eval_loss"] == "summary"
+        assert marks_of(roots()[0])["eval_loss"] == "summary"
 
 
 def test_gradient_accumulation_makes_one_step_of_several_batches():
@@ -214,7 +199,30 @@ def test_what_the_user_logs_and_opens_in_a_step_lies_in_it():
         make_trainer(Logs, num_train_epochs=1).train()
         (epoch,) = roots()
         assert [tree(step["children"]) for step in epoch["children"]] == [["loss"]] * 4
-        assert [marks(step) for step in epoch["children"]] == [{"temperature": "point"}] * 4
+        assert [marks_of(step) for step in epoch["children"]] == [{"temperature": "point"}] * 4
+
+
+def test_phases_of_torch_lie_in_the_steps_and_nothing_is_there_twice():
+    with ci.profile(output="none"):
+        make_trainer(num_train_epochs=2, gradient_accumulation_steps=2, eval_strategy="epoch").train()
+        batch = ["forward", "backward"]
+        step = ["data_load", "data_load", *batch, *batch, "optimizer_step"]
+        evaluation = ["evaluate", ["data_load", "forward"]]
+        assert tree() == [
+            "epoch[0]",
+            ["step[0]", step, "step[1]", step, *evaluation],
+            "epoch[1]",
+            ["step[2]", step, "step[3]", step, *evaluation],
+        ]
+
+
+def test_trainer_inside_the_users_epochs_and_batches_opens_none():
+    with session():
+        for _ in ci.epochs(range(2)):
+            make_trainer(num_train_epochs=1, max_steps=1).train()
+        for _ in ci.batches([1]):
+            make_trainer(num_train_epochs=1, max_steps=1).evaluate()
+        assert tree() == ["epoch[0]", ["step[0]"], "epoch[1]", ["step[0]"], "batch[0]", ["evaluate"]]
 
 
 def test_stream_of_unknown_length_trains_through():
