@@ -78,7 +78,7 @@ class _Wrapped:
     def __init_subclass__(cls) -> None:
         """Stops here, because scikit-learn's mixins configure what subclasses they hear of."""
 
-    @property  # type: ignore[misc]
+    @property
     def __class__(self) -> type:  # type: ignore[override]
         return type(self)._claimed
 
@@ -108,13 +108,10 @@ class _Conditional:
 
 
 def _wrap_inner(estimator: Any) -> None:
-    try:
-        parameters = estimator.get_params(deep=False)
-    except Exception:  # no such method, or one that fails
-        return
-    for name, inner in _estimators_in(parameters):
-        with contextlib.suppress(TypeError):  # it can't be wrapped and stays as it is
-            wrap(inner, name)
+    with contextlib.suppress(Exception):  # it has no parameters, or they can't be looked at
+        for name, inner in _estimators_in(estimator.get_params(deep=False)):
+            with contextlib.suppress(TypeError):  # it can't be wrapped and stays as it is
+                wrap(inner, name)
 
 
 def _estimators_in(parameters: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -114,7 +114,11 @@ class Runs:
     """
 
     def __init__(
-        self, registry: Registry, framework: str, hook: str, make: Callable[[Registry], TrainingLoop]
+        self,
+        registry: Registry,
+        framework: str,
+        hook: str,
+        make: Callable[[Registry], TrainingLoop],
     ) -> None:
         self._registry = registry
         self._framework = framework

@@ -101,9 +101,7 @@ def _hook(registry: Registry, trainer: ModuleType) -> Undo:
         return runs.train(self.callback_handler, lambda: original(self, *args, **kwargs))
 
     def evaluate(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-        return runs.span(
-            self.callback_handler, "evaluate", lambda: original(self, *args, **kwargs)
-        )
+        return runs.span(self.callback_handler, "evaluate", lambda: original(self, *args, **kwargs))
 
     def predict(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         return runs.span(self.callback_handler, "predict", lambda: original(self, *args, **kwargs))

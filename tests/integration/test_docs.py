@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,8 +17,17 @@ from cirron import _core
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-# They need a spool or a server: test_querying and test_serving_docs run them.
-ON_THEIR_OWN = {"python.md", "querying.md", "serving.md"}
+EXAMPLES = {  # the pages that show an example and what it leaves
+    "docs/training-sklearn.md": "train_sklearn.py",
+    "docs/training-transformers.md": "train_transformers.py",
+    "docs/training-keras.md": "train_keras.py",
+    "docs/training-lightning.md": "train_lightning.py",
+}
+ON_THEIR_OWN = {
+    # They need a spool or a server: test_querying and test_serving_docs run them.
+    *("python.md", "querying.md", "serving.md"),
+    *(Path(page).name for page in EXAMPLES),
+}
 
 # What the snippets take for granted.
 GIVEN = """
@@ -64,25 +74,36 @@ def assert_shown(picture, output):
     """The lines of an indented picture are lines of the output, whatever their numbers."""
 
     def names(text):
-        return [re.sub(r" - .*?s\b|=[^,}]*", "", line) for line in text.splitlines()]
+        return [re.sub(r" [-—] .*?s\b|=[^,} ]*", "", line) for line in text.splitlines()]
 
     remaining = iter(names(output))
     for line in names(re.sub("^    ", "", picture, flags=re.MULTILINE)):
         assert line.strip() == "..." or line in remaining  # in this order
 
 
+def check_example(block, example, picture):
+    """The block stands in the example, and the picture in what running it shows, in order."""
+    path = ROOT / "docs" / "examples" / example
+    lines = {line.strip().split("  #")[0] for line in path.read_text().splitlines()}
+    shown = {line.strip().split("  #")[0] for line in block.splitlines()}
+    assert shown - {"..."} <= lines
+    done = subprocess.run(
+        [sys.executable, path],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+    )
+    view = [sys.executable, "-m", "cirron", "traces", "view"]
+    viewed = subprocess.run(view, capture_output=True, text=True, check=True)
+    assert_shown(picture, done.stdout + viewed.stdout)
+
+
 def test_readme_shows_the_example_and_its_tree():
     pytest.importorskip("sklearn")
-    example = ROOT / "docs" / "examples" / "train_digits.py"
-    lines = {line.strip() for line in example.read_text().splitlines()}
-    shown = {line.strip() for line in blocks(ROOT / "README.md", "python")[1].splitlines()}
-    assert {line.split("  #")[0] for line in shown - {"..."}} <= {
-        line.split("  #")[0] for line in lines
-    }
-    done = subprocess.run([sys.executable, example], capture_output=True, text=True, check=True)
-
-    picture = re.search(r"\n((?: {4}.*\n)+)\nIn a notebook", (ROOT / "README.md").read_text())[1]
-    assert_shown(picture, done.stdout)
+    page = ROOT / "README.md"
+    picture = re.search(r"\n((?: {4}.*\n)+)\nIn a notebook", page.read_text())[1]
+    check_example(blocks(page, "python")[1], "train_digits.py", picture)
 
 
 def test_training_page_shows_the_example_and_its_tree():
@@ -93,6 +114,13 @@ def test_training_page_shows_the_example_and_its_tree():
     done = subprocess.run([sys.executable, example], capture_output=True, text=True, check=True)
     picture = re.search(r"\n((?: {4}.*\n)+)\n`ci.profile", page.read_text())[1]
     assert_shown(picture, done.stdout)
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_pages_of_frameworks_show_their_example_and_its_tree(page):
+    text = (ROOT / page).read_text()
+    picture = re.search(r"\n((?: {4}.*\n)+)", text[text.index("```\n\n") :])[1]
+    check_example(blocks(ROOT / page, "python")[0], EXAMPLES[page], picture)
 
 
 def test_batch_of_the_spool_format_is_one():

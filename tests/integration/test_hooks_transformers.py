@@ -93,7 +93,9 @@ def test_values_that_are_logged_are_marks_of_their_step():
         logged = {"loss": "point", "grad_norm": "point", "learning_rate": "point"}
         assert [marks_of(step) for step in epoch["children"]] == [{}, logged, {}, logged]
         assert marks_of(epoch) == {}
-        assert {"train_loss", "train_runtime"} <= marks_of(ci.trace(format="dict")["session"]).keys()
+        assert {"train_loss", "train_runtime"} <= marks_of(
+            ci.trace(format="dict")["session"]
+        ).keys()
 
 
 def test_values_that_are_logged_once_an_epoch_are_summaries_of_it():
@@ -204,7 +206,9 @@ def test_what_the_user_logs_and_opens_in_a_step_lies_in_it():
 
 def test_phases_of_torch_lie_in_the_steps_and_nothing_is_there_twice():
     with ci.profile(output="none"):
-        make_trainer(num_train_epochs=2, gradient_accumulation_steps=2, eval_strategy="epoch").train()
+        make_trainer(
+            num_train_epochs=2, gradient_accumulation_steps=2, eval_strategy="epoch"
+        ).train()
         batch = ["forward", "backward"]
         step = ["data_load", "data_load", *batch, *batch, "optimizer_step"]
         evaluation = ["evaluate", ["data_load", "forward"]]
@@ -222,7 +226,14 @@ def test_trainer_inside_the_users_epochs_and_batches_opens_none():
             make_trainer(num_train_epochs=1, max_steps=1).train()
         for _ in ci.batches([1]):
             make_trainer(num_train_epochs=1, max_steps=1).evaluate()
-        assert tree() == ["epoch[0]", ["step[0]"], "epoch[1]", ["step[0]"], "batch[0]", ["evaluate"]]
+        assert tree() == [
+            "epoch[0]",
+            ["step[0]"],
+            "epoch[1]",
+            ["step[0]"],
+            "batch[0]",
+            ["evaluate"],
+        ]
 
 
 def test_stream_of_unknown_length_trains_through():
@@ -290,7 +301,9 @@ def test_shutdown_restores_every_method():
     before = [vars(cls)[name] for cls, name in PATCHED]
     with session():
         assert ci.health()["frameworks_installed"] == ["transformers"]
-        assert all(vars(cls)[name] is not one for (cls, name), one in zip(PATCHED, before, strict=True))
+        assert all(
+            vars(cls)[name] is not one for (cls, name), one in zip(PATCHED, before, strict=True)
+        )
     assert all(vars(cls)[name] is one for (cls, name), one in zip(PATCHED, before, strict=True))
 
 
