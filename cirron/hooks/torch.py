@@ -54,6 +54,7 @@ class _Hooks:
         self._restore_forward: Callable[[], None] = _nothing
         self._model: Callable[[], Any] = lambda: None  # a weak reference: trained last
         self._loop = Loop(session, self._trains, self._training_begins, self._epoch_ends)
+        session.loop = self._loop
 
     # ---- phases
 
