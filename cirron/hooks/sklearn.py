@@ -78,8 +78,8 @@ class _Wrapped:
     def __init_subclass__(cls) -> None:
         """Stops here, because scikit-learn's mixins configure what subclasses they hear of."""
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return type(self)._claimed
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -89,7 +89,7 @@ class TrainingLoop:
 def watch(model: object) -> None:
     """Watches the model that is trained, unless the user watches any himself."""
     try:
-        from cirron.snapshots.watch import watch_automatically
+        from cirron.snapshots.watch import watch_automatically  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return
     watch_automatically(model)
@@ -97,7 +97,7 @@ def watch(model: object) -> None:
 
 def _take_snapshots(epoch: _core.Scope) -> None:
     try:
-        from cirron.snapshots.capture import at_epoch_end
+        from cirron.snapshots.capture import at_epoch_end  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return
     at_epoch_end(epoch)
