@@ -92,6 +92,17 @@ def roots() -> list[dict[str, Any]]:
     return found
 
 
+def names_of_snapshots() -> list[set[str]]:
+    """The names of the tensors taken at the end of each epoch of the default spool."""
+    epochs = sorted(
+        (span for span in flushed_spans() if span["name"] == "epoch"),
+        key=lambda span: int(span["start_ns"]),
+    )
+    taken = [record for batch in spool_batches() for record in batch["snapshots"]]
+    assert {record["span_id"] for record in taken} <= {epoch["id"] for epoch in epochs}
+    return [{r["tensor_name"] for r in taken if r["span_id"] == e["id"]} for e in epochs]
+
+
 def tree(nodes: list[dict[str, Any]] | None = None) -> list[Any]:
     """The trace as nested lists: name, or name[index], followed by its children if any."""
     shape: list[Any] = []

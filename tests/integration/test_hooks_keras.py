@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import depth, marks_of, roots, run_script, tree
+from support import depth, marks_of, names_of_snapshots, roots, run_script, tree
 
 import cirron as ci
 
@@ -155,6 +155,15 @@ def test_scopes_of_callbacks_lie_in_the_epoch_and_step_that_they_are_told_of(mod
         model.fit(X, Y, batch_size=4, verbose=0, callbacks=[Opens()])
         inner = ["callback", "callback"]
         assert tree() == ["epoch[0]", ["callback", "step[0]", inner, "step[1]", inner, "callback"]]
+
+
+def test_weights_are_taken_at_the_end_of_each_epoch(model):
+    pytest.importorskip("cirron.snapshots")
+    with ci.profile(frameworks="keras"):
+        model.fit(X, Y, epochs=2, verbose=0)
+        first, second = names_of_snapshots()
+        assert first == second
+        assert {weight.path for weight in model.trainable_weights} <= first
 
 
 # ---- what stays as it was

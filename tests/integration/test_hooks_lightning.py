@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.trainer import call
-from support import depth, marks_of, roots, run_script, tree
+from support import depth, marks_of, names_of_snapshots, roots, run_script, tree
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import cirron as ci
@@ -190,6 +190,15 @@ def test_training_stopped_early_ends_cleanly():
         make_trainer(callbacks=[stop]).fit(Model(), loader(), loader())
         assert tree() == ["epoch[0]", ["step[0]", "step[1]", "evaluate"]]
         assert depth() == 0
+
+
+def test_weights_are_taken_at_the_end_of_each_epoch():
+    pytest.importorskip("cirron.snapshots")
+    with ci.profile(frameworks="lightning"):
+        make_trainer().fit(Model(), loader())
+        first, second = names_of_snapshots()
+        assert first == second
+        assert {"layer.weight", "layer.bias"} <= first
 
 
 def test_shutdown_restores_every_function():

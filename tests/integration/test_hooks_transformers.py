@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from support import depth, marks_of, roots, run_script, tree
+from support import depth, marks_of, names_of_snapshots, roots, run_script, tree
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -271,6 +271,16 @@ def test_training_inside_a_step_adds_no_epochs_and_steps():
     with session():
         make_trainer(callbacks=[Nests], max_steps=2).train()
         assert tree() == ["epoch[0]", steps(0, 1)]
+
+
+def test_weights_are_taken_at_the_end_of_each_epoch():
+    pytest.importorskip("cirron.snapshots")
+    with ci.profile(frameworks="transformers"):
+        trainer = make_trainer()
+        trainer.train()
+        first, second = names_of_snapshots()
+        assert first == second
+        assert {name for name, _ in trainer.model.named_parameters()} <= first
 
 
 # ---- what stays as it was
