@@ -135,19 +135,21 @@ class Runs:
         """
         outer = self._loops.get(id(key))
         self._loops[id(key)] = self._make(self._registry)
-        error: BaseException | None = None
         try:
             with owning_loop(self._framework):
-                return call()
-        except BaseException as raised:
-            error = raised
+                result = call()
+        except BaseException as error:
+            self._end(key, outer, error)
             raise
-        finally:
-            self.tell(key, "close", error)
-            if outer is None:
-                del self._loops[id(key)]
-            else:
-                self._loops[id(key)] = outer
+        self._end(key, outer, None)
+        return result
+
+    def _end(self, key: object, outer: TrainingLoop | None, error: BaseException | None) -> None:
+        self.tell(key, "close", error)
+        if outer is None:
+            del self._loops[id(key)]
+        else:
+            self._loops[id(key)] = outer
 
     def span(self, key: object, name: str, call: Callable[[], Any]) -> Any:
         """Calls what evaluates or predicts, in a scope beside the steps.

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import weakref
 
 import pytest
 import torch
@@ -188,6 +189,28 @@ def test_failure_is_the_error_of_the_open_spans_and_leaves_none_open():
         (step,) = epoch["children"]
         assert epoch["attrs"]["error"] == step["attrs"]["error"] == "ValueError: no loss"
         assert depth() == 0
+
+
+def test_failure_leaves_nothing_to_the_garbage_collector():
+    class Fails(Trainer):
+        def compute_loss(self, *args, **kwargs):
+            self.left = big = Rows()
+            raise ValueError(str(big))
+
+    def fail(trainer):
+        with pytest.raises(ValueError, match="Rows"):
+            trainer.train()
+        return weakref.ref(trainer.left)
+
+    def is_kept():
+        trainer = make_trainer(Fails)
+        left = fail(trainer)
+        del trainer.left
+        return left() is not None
+
+    plain = is_kept()
+    with session():
+        assert is_kept() == plain
 
 
 def test_what_the_user_logs_and_opens_in_a_step_lies_in_it():
