@@ -188,6 +188,6 @@ def mark_numbers(values: object, **mark: Any) -> None:
         if isinstance(value, dict):
             mark_numbers(value, **mark)
         elif hasattr(value, "__float__"):
-            with contextlib.suppress(TypeError, ValueError):  # a tensor of many numbers
+            with contextlib.suppress(Exception):  # a tensor of many numbers
                 number = value if isinstance(value, (int, float)) else float(value)
                 _core.mark(str(name), number, **mark)

@@ -27,6 +27,16 @@ def session(**settings):
     return ci.profile(output="none", frameworks=["keras"], **settings)
 
 
+class Two(keras.metrics.Metric):
+    """A metric of two numbers."""
+
+    def update_state(self, *args, **kwargs):
+        pass
+
+    def result(self):
+        return keras.ops.ones(2)
+
+
 def summaries(*names):
     return dict.fromkeys(names, "summary")
 
@@ -59,6 +69,17 @@ def test_evaluate_and_predict_on_their_own_are_spans(model):
         model.predict(X, verbose=0)
         assert tree() == ["evaluate", "predict"]
         assert marks_of(roots()[0]) == summaries("loss", "mae")
+
+
+def test_metric_of_many_numbers_is_passed_over(model):
+    model.compile("sgd", "mse", metrics=[keras.metrics.F1Score(average=None), "mae"])
+    with session():
+        model.fit(X, np.eye(8, 1, dtype="float32"), verbose=0)
+        assert marks_of(roots()[0]).keys() == {"loss", "mae", "f1_score"}
+        model.compile("sgd", "mse", metrics=[Two()])
+        model.fit(X, Y, verbose=0)
+        assert marks_of(roots()[1]).keys() == {"loss"}
+        assert ci.health()["hook_errors"] == {}
 
 
 def test_epochs_count_from_the_initial_one(model):
