@@ -190,6 +190,17 @@ def _start_session(profiler: Profiler) -> None:
 
         profiler._hooks = Registry(settings)
         profiler._hooks.install()
+    generation = sys.modules.get("cirron.serving.generation")
+    if generation is not None:  # something was decorated before
+        hooked = hooks_framework("transformers")
+        generation.install() if hooked else generation.uninstall()
+
+
+def hooks_framework(name: str) -> bool:
+    """Says whether a framework may be hooked: all may where no session says otherwise."""
+    profiler = _current
+    chosen = profiler._settings.frameworks if profiler is not None else None
+    return chosen is None or name in chosen
 
 
 def _absolute(path: str) -> str:
@@ -246,9 +257,13 @@ def shutdown() -> None:
         if profiler is None:
             return
         deadline = time.monotonic() + _WAIT_S
-        hooks = sys.modules.get("cirron.hooks.sklearn")
-        if hooks is not None:
-            hooks.unwrap_all()
+        for name, take_out in (
+            ("cirron.hooks.sklearn", "unwrap_all"),
+            ("cirron.serving.generation", "uninstall"),
+        ):
+            module = sys.modules.get(name)
+            if module is not None:
+                getattr(module, take_out)()
         try:
             if profiler._hooks is not None:
                 profiler._hooks.uninstall()

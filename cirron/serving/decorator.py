@@ -54,6 +54,7 @@ inference: Inference = _inference
 
 def _decorate(fn: Any, config: Mapping[str, Any] | None) -> Any:
     from cirron.decorate import by_kind
+    from cirron.profiler import hooks_framework
     from cirron.serving import generation, stream
 
     timed = config is not None and bool(config.get("stream_chunk_timing"))
@@ -67,7 +68,8 @@ def _decorate(fn: Any, config: Mapping[str, Any] | None) -> Any:
     )
     function = getattr(wrapped, "__func__", wrapped)  # of a classmethod or staticmethod
     function._cirron_config = config
-    generation.install()
+    if hooks_framework("transformers"):
+        generation.install()
     return wrapped
 
 

@@ -526,3 +526,23 @@ def test_transformers_that_is_imported_later_is_counted_too() -> None:
         assert GenerationMixin.generate.__code__.co_filename != generation.__file__
         assert TextStreamer.__init__.__code__.co_filename != generation.__file__
     """)
+
+
+def test_shutdown_restores_generate_and_the_next_session_hooks_it_again() -> None:
+    run_script(
+        """
+        from transformers.generation.utils import GenerationMixin
+        import cirron as ci
+
+        original = GenerationMixin.generate
+        ci.inference(len)
+        assert GenerationMixin.generate is not original
+        for frameworks, hooked in ((None, True), ([], False), (["transformers"], True)):
+            ci.profile(output="none", frameworks=frameworks)
+            assert (GenerationMixin.generate is not original) == hooked, frameworks
+            ci.inference(len)
+            assert (GenerationMixin.generate is not original) == hooked, frameworks
+            ci.shutdown()
+            assert GenerationMixin.generate is original
+        """
+    )
