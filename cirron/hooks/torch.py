@@ -213,13 +213,17 @@ class _Hooks:
                 self._training_begins()
                 return
             self._model = weakref.ref(module)
-            _snapshots()[0](module)
+            from cirron.snapshots.watch import watch_automatically
+
+            watch_automatically(module)
         except Exception as error:
             self._session.report("torch.watch", error)
 
     def _epoch_ends(self, epoch: _core.Scope) -> None:
         try:
-            _snapshots()[1](epoch)
+            from cirron.snapshots.capture import at_epoch_end
+
+            at_epoch_end(epoch)
         except Exception as error:
             self._session.report("torch.snapshots", error)
 
@@ -310,22 +314,3 @@ class _StepArgs(tuple[object, ...]):
                 self.loop.timer.end(scope)
 
     __del__ = close
-
-
-@functools.cache
-def _snapshots() -> tuple[Callable[[Any], object], Callable[[_core.Scope], object]]:
-    """Imports what watches models and takes their snapshots, at the first model's call."""
-    try:
-        from cirron.snapshots.capture import (  # type: ignore[import-not-found, unused-ignore]
-            at_epoch_end,
-        )
-        from cirron.snapshots.watch import (  # type: ignore[import-not-found, unused-ignore]
-            watch_automatically,
-        )
-    except ImportError:
-        return _nothing_of, _nothing_of
-    return watch_automatically, at_epoch_end
-
-
-def _nothing_of(_thing: object) -> None:
-    pass

@@ -474,3 +474,14 @@ def test_profile_does_not_import_torch():
     ci.profile(frameworks=["torch"])
     assert "torch" not in sys.modules
     """)
+
+
+def test_model_of_the_loop_has_snapshots_at_the_end_of_each_epoch():
+    run, batches = Run(), loader(1)
+    with ci.profile():
+        for _ in range(2):
+            run.epoch(batches)
+    (first, second) = [span["id"] for span in flushed_spans() if span["name"] == "epoch"]
+    taken = [snapshot for batch in spool_batches() for snapshot in batch["snapshots"]]
+    assert {snapshot["span_id"] for snapshot in taken} == {first, second}
+    assert {"0.weight", "0.weight.grad"} <= {snapshot["tensor_name"] for snapshot in taken}
