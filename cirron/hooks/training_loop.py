@@ -66,7 +66,9 @@ class TrainingLoop:
         self.close_step(error)
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
-            _take_snapshots(epoch)
+            from cirron.snapshots.capture import at_epoch_end
+
+            at_epoch_end(epoch)
             self._close(epoch, error)
 
     def _open(self, kind: int, name: str, index: int) -> _core.Scope | None:
@@ -88,19 +90,9 @@ class TrainingLoop:
 
 def watch(model: object) -> None:
     """Watches the model that is trained, unless the user watches any himself."""
-    try:
-        from cirron.snapshots.watch import watch_automatically  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return
+    from cirron.snapshots.watch import watch_automatically
+
     watch_automatically(model)
-
-
-def _take_snapshots(epoch: _core.Scope) -> None:
-    try:
-        from cirron.snapshots.capture import at_epoch_end  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return
-    at_epoch_end(epoch)
 
 
 class Runs:

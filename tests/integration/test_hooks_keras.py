@@ -179,7 +179,6 @@ def test_scopes_of_callbacks_lie_in_the_epoch_and_step_that_they_are_told_of(mod
 
 
 def test_weights_are_taken_at_the_end_of_each_epoch(model):
-    pytest.importorskip("cirron.snapshots")
     with ci.profile(frameworks="keras"):
         model.fit(X, Y, epochs=2, verbose=0)
         first, second = names_of_snapshots()

@@ -193,7 +193,6 @@ def test_training_stopped_early_ends_cleanly():
 
 
 def test_weights_are_taken_at_the_end_of_each_epoch():
-    pytest.importorskip("cirron.snapshots")
     with ci.profile(frameworks="lightning"):
         make_trainer().fit(Model(), loader())
         first, second = names_of_snapshots()

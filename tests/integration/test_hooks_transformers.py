@@ -297,7 +297,6 @@ def test_training_inside_a_step_adds_no_epochs_and_steps():
 
 
 def test_weights_are_taken_at_the_end_of_each_epoch():
-    pytest.importorskip("cirron.snapshots")
     with ci.profile(frameworks="transformers"):
         trainer = make_trainer()
         trainer.train()
