@@ -285,7 +285,7 @@ def test_calls_in_threads_of_one_request_add_up(llama: Any, notes: Any) -> None:
 
 
 def test_a_call_outside_a_request_is_only_passed_on(llama: Any) -> None:
-    with ci.profile(output="none"):
+    with ci.profile(output="none", frameworks=["transformers"]):
         assert llama.generate(ids(), max_new_tokens=2, do_sample=False).shape == (1, 7)
         assert roots() == []
 
@@ -327,7 +327,7 @@ def test_tokens_are_marked_on_the_request_that_generates(llama: Any) -> None:
     async def serve_many() -> None:
         await asyncio.gather(serve_async(1), serve_async(2))
 
-    with ci.profile(output="none"):
+    with ci.profile(output="none", frameworks=["transformers"]):
         assert serve(3).shape == (3, 8)
         asyncio.run(serve_many())
         found = sorted(roots(), key=lambda node: marks(node)["input_tokens"])
@@ -346,7 +346,7 @@ def test_usage_of_the_result_beats_what_was_counted(llama: Any) -> None:
         llama.generate(ids(), max_new_tokens=3, do_sample=False)
         return {"usage": {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}}
 
-    with ci.profile(output="none"):
+    with ci.profile(output="none", frameworks=["transformers"]):
         serve()
         found = roots()
     assert marks(found[0])["output_tokens"] == 2
@@ -358,7 +358,7 @@ def test_tokens_of_a_stream_that_generates_are_no_chunks(llama: Any) -> None:
         for row in llama.generate(ids(2), max_new_tokens=6, do_sample=False):
             yield str(row.tolist())
 
-    with ci.profile(output="none"):
+    with ci.profile(output="none", frameworks=["transformers"]):
         assert len(list(serve())) == 2
         found = roots()
     assert marks(found[0])["output_tokens"] == 12
@@ -389,7 +389,7 @@ def test_tokens_that_a_thread_generates_for_a_streamer_are_marked(
     def generator() -> Iterator[str]:
         yield from start()
 
-    with ci.profile(output="none"):
+    with ci.profile(output="none", frameworks=["transformers"]):
         text = "".join(ci.inference(start)() if returned else generator())
         found = roots()
     assert text.split() == ["9", "9", "9", str(END)]
@@ -414,7 +414,7 @@ def test_tokens_that_an_executor_generates_for_an_async_streamer_are_marked(llam
     async def read() -> str:
         return "".join([text async for text in serve()])
 
-    with ci.profile(output="none"):
+    with ci.profile(output="none", frameworks=["transformers"]):
         assert len(asyncio.run(read()).split()) == 6
         found = roots()
     assert marks(found[0])["input_tokens"] == 5
@@ -434,7 +434,10 @@ def test_a_streamer_that_fails_or_was_made_elsewhere_is_as_before(llama: Any) ->
     def serve() -> None:
         llama.generate(ids(), max_new_tokens=2, do_sample=False, streamer=streamer)
 
-    with ci.profile(output="none"), pytest.raises(OSError, match="gone"):
+    with (
+        ci.profile(output="none", frameworks=["transformers"]),
+        pytest.raises(OSError, match="gone"),
+    ):
         serve()
 
 
