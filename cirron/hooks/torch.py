@@ -257,6 +257,9 @@ class _Hooks:
         for module in (registry, passes, cuda, sys.modules[__name__]):
             for code in _codes(vars(module), module.__name__):
                 frames.set_code_exec_strategy(code, strategy)
+        strategy = frames._FrameExecStrategy(action.SKIP, action.SKIP)  # and all they call
+        for method in (_Hooks._first_forward, _Hooks._epoch_ends):
+            frames.set_code_exec_strategy(method.__code__, strategy)
         return _nothing
 
     def time_gpu(self) -> Undo:
