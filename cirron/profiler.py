@@ -151,6 +151,9 @@ def start(settings: Settings) -> Profiler:
         if settings.enabled:
             try:
                 _start_session(profiler)
+            except MemoryError:
+                shutdown()
+                warn("no session is started: the system has no memory for it")
             except BaseException:
                 shutdown()
                 raise

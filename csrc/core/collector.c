@@ -45,14 +45,18 @@ int cirron_collector_init(cirron_collector *collector, cirron_registry *registry
         collector->batch = cirron_batch_new(collector->names);
     }
     if (collector->store == NULL || collector->batch == NULL) {
-        cirron_batch_free(collector->batch);
-        cirron_store_free(collector->store);
-        cirron_intern_free(collector->names);
-        pthread_mutex_destroy(&collector->mutex);
-        fini_snapshots(collector);
+        cirron_collector_fini(collector);
         return CIRRON_NO_MEMORY;
     }
     return CIRRON_OK;
+}
+
+void cirron_collector_fini(cirron_collector *collector) {
+    cirron_batch_free(collector->batch);
+    cirron_store_free(collector->store);
+    cirron_intern_free(collector->names);
+    pthread_mutex_destroy(&collector->mutex);
+    fini_snapshots(collector);
 }
 
 void cirron_document_free(cirron_document *document) {

@@ -48,6 +48,9 @@ typedef struct cirron_collector {
 
 int cirron_collector_init(cirron_collector *collector, cirron_registry *registry, size_t max_spans);
 
+/* Of a collector that nobody has used yet. */
+void cirron_collector_fini(cirron_collector *collector);
+
 /* One pass over the threads takes at most this many spans (and marks) of each, so that
  * the outbox can be written in between; this many passes take all that was there. */
 enum {

@@ -19,15 +19,31 @@ _Atomic bool cirron_disk_refused;
 
 int cirron_flusher_init(cirron_flusher *flusher, cirron_collector *collector) {
     *flusher = (cirron_flusher){.collector = collector};
-    pthread_condattr_t attributes;
-    if (pthread_mutex_init(&flusher->mutex, NULL) != 0 || pthread_condattr_init(&attributes) != 0) {
+    flusher->writer = cirron_spool_writer_new();
+    if (flusher->writer == NULL) {
         return CIRRON_NO_MEMORY;
     }
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* fails for bad ids only */
-    int failed = pthread_cond_init(&flusher->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-    flusher->writer = cirron_spool_writer_new();
-    return failed == 0 && flusher->writer != NULL ? CIRRON_OK : CIRRON_NO_MEMORY;
+    pthread_condattr_t attributes;
+    int failed = pthread_condattr_init(&attributes);
+    if (failed == 0) {
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* fails for bad ids only */
+        failed = pthread_cond_init(&flusher->changed, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+    if (failed == 0 && (failed = pthread_mutex_init(&flusher->mutex, NULL)) != 0) {
+        pthread_cond_destroy(&flusher->changed);
+    }
+    if (failed != 0) {
+        cirron_spool_writer_free(flusher->writer);
+    }
+    return failed == 0 ? CIRRON_OK : CIRRON_NO_MEMORY;
+}
+
+void cirron_flusher_fini(cirron_flusher *flusher) {
+    cirron_free(flusher->spool_dir);
+    cirron_spool_writer_free(flusher->writer);
+    pthread_cond_destroy(&flusher->changed);
+    pthread_mutex_destroy(&flusher->mutex);
 }
 
 static void wake(cirron_flusher *flusher) {
@@ -81,7 +97,7 @@ static void reopen_spool(cirron_flusher *flusher) {
         return;
     }
     if (dir == NULL) {
-        cirron_spool_writer_discard(flusher->writer);
+        cirron_spool_writer_give_up(flusher->writer);
     }
     (void)cirron_spool_writer_open(flusher->writer, dir, max_bytes);
     cirron_free(dir);
@@ -120,6 +136,14 @@ static void run_cycle(cirron_flusher *flusher, bool seal) {
         publish_stats(flusher);
     }
     atomic_store(&flusher->latency_ns, (uint64_t)(cirron_monotonic_ns() - start));
+}
+
+/* The session ends: what the disk refuses once more is counted, not kept for ever. */
+static void run_last_cycle(cirron_flusher *flusher) {
+    run_cycle(flusher, true);
+    (void)cirron_spool_writer_retry(flusher->writer);
+    cirron_spool_writer_give_up(flusher->writer);
+    publish_stats(flusher);
 }
 
 static void wait_for_work(cirron_flusher *flusher, int64_t next_tick) {
@@ -166,7 +190,11 @@ static void *run(void *argument) {
         int64_t now = cirron_monotonic_ns();
         bool seal = asked || signal_number != 0 || now >= next_tick;
         sealed_ns = seal ? now : sealed_ns;
-        run_cycle(flusher, seal);
+        if (stopping) {
+            run_last_cycle(flusher);
+        } else {
+            run_cycle(flusher, seal);
+        }
         if (signal_number != 0) {
             die_by(signal_number);
         }
@@ -182,10 +210,11 @@ static void *run(void *argument) {
     return NULL;
 }
 
-static int start_thread(cirron_flusher *flusher) {
+/* Under the mutex. Where the system has no thread for us, the next flush tries again. */
+static void start_thread(cirron_flusher *flusher) {
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) {
-        return CIRRON_NO_MEMORY;
+        return;
     }
     (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     (void)pthread_attr_setstacksize(&attributes, 256 * 1024);
@@ -197,11 +226,32 @@ static int start_thread(cirron_flusher *flusher) {
     int failed = pthread_create(&thread, &attributes, run, flusher);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    return failed == 0 ? CIRRON_OK : CIRRON_NO_MEMORY;
+    flusher->running = failed == 0;
+    atomic_store(&flusher->answers, flusher->running);
 }
 
-int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_t max_bytes,
-                         int64_t interval_ns) {
+/* No thread could be started: the caller plays its part, for all who ask meanwhile. With
+ * the mutex held, which it lets go while it works. */
+static void run_here(cirron_flusher *flusher) {
+    flusher->running = true;
+    while (flusher->asked != flusher->done) {
+        uint64_t ticket = flusher->asked;
+        bool stopping = flusher->stopping;
+        pthread_mutex_unlock(&flusher->mutex);
+        if (stopping) {
+            run_last_cycle(flusher);
+        } else {
+            run_cycle(flusher, true);
+        }
+        pthread_mutex_lock(&flusher->mutex);
+        flusher->done = ticket;
+        pthread_cond_broadcast(&flusher->changed);
+    }
+    flusher->running = false;
+}
+
+int cirron_flusher_configure(cirron_flusher *flusher, const char *spool_dir, uint64_t max_bytes,
+                             int64_t interval_ns) {
     char *copy = NULL;
     if (spool_dir != NULL) {
         size_t size = strlen(spool_dir) + 1;
@@ -211,22 +261,25 @@ int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_
         }
         memcpy(copy, spool_dir, size);
     }
-    int status = CIRRON_OK;
     pthread_mutex_lock(&flusher->mutex);
     cirron_free(flusher->spool_dir);
     flusher->spool_dir = copy;
     flusher->spool_max_bytes = max_bytes;
     flusher->interval_ns = interval_ns;
     flusher->reopen = true;
+    pthread_mutex_unlock(&flusher->mutex);
+    return CIRRON_OK;
+}
+
+void cirron_flusher_start(cirron_flusher *flusher) {
+    pthread_mutex_lock(&flusher->mutex);
+    flusher->wanted = true;
     flusher->stopping = false;
     if (!flusher->running) {
-        status = start_thread(flusher);
-        flusher->running = status == CIRRON_OK;
-        atomic_store(&flusher->answers, flusher->running);
+        start_thread(flusher);
     }
     pthread_mutex_unlock(&flusher->mutex);
     wake(flusher);
-    return status;
 }
 
 static struct timespec deadline_in(int64_t timeout_ns) {
@@ -237,12 +290,19 @@ static struct timespec deadline_in(int64_t timeout_ns) {
 static bool ask(cirron_flusher *flusher, bool stop, int64_t timeout_ns) {
     struct timespec deadline = deadline_in(timeout_ns);
     pthread_mutex_lock(&flusher->mutex);
-    bool running = flusher->running;
-    bool done = !running;
-    if (running) {
+    if (!flusher->running && flusher->wanted && !stop) {
+        start_thread(flusher);
+    }
+    bool wanted = flusher->running || flusher->wanted;
+    bool done = !wanted;
+    flusher->wanted = flusher->wanted && !stop;
+    if (wanted) {
         uint64_t ticket = ++flusher->asked;
         flusher->stopping |= stop;
         wake(flusher);
+        if (!flusher->running) {
+            run_here(flusher);
+        }
         int waited = 0;
         while (flusher->done < ticket && waited == 0) {
             waited = pthread_cond_timedwait(&flusher->changed, &flusher->mutex, &deadline);
@@ -250,7 +310,7 @@ static bool ask(cirron_flusher *flusher, bool stop, int64_t timeout_ns) {
         done = flusher->done >= ticket;
     }
     pthread_mutex_unlock(&flusher->mutex);
-    if (!running) {
+    if (!wanted) {
         bool more = true;
         for (int pass = 0; more && pass < CIRRON_PASSES; pass++) {
             more = cirron_collector_drain(flusher->collector);

@@ -29,7 +29,8 @@ typedef struct cirron_flusher {
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool running;
+    bool wanted;  /* a session wants the thread, whether or not there is one */
+    bool running; /* it runs, or somebody plays its part */
     bool stopping;
     uint64_t asked;  /* number of the last flush that was asked for */
     uint64_t done;   /* and of the last that is done */
@@ -46,15 +47,24 @@ extern _Atomic bool cirron_disk_refused;
 
 int cirron_flusher_init(cirron_flusher *flusher, cirron_collector *collector);
 
-/* Starts the thread when it does not run, with these settings from its next cycle on. */
-int cirron_flusher_start(cirron_flusher *flusher, const char *spool_dir, uint64_t max_bytes,
-                         int64_t interval_ns);
+/* Of a flusher that was never started. */
+void cirron_flusher_fini(cirron_flusher *flusher);
+
+/* These settings hold from the next cycle on. CIRRON_OK, or CIRRON_NO_MEMORY and those of
+ * before. */
+int cirron_flusher_configure(cirron_flusher *flusher, const char *spool_dir, uint64_t max_bytes,
+                             int64_t interval_ns);
+
+/* Starts the thread when it does not run. Where the system has none to give, each flush tries
+ * again, and until then does the work itself. */
+void cirron_flusher_start(cirron_flusher *flusher);
 
 /* Asks for a cycle and waits until one that began after the call is done: true, or
- * `timeout_ns` passed: false. Without the thread it drains here and writes nothing. */
+ * `timeout_ns` passed: false. Without a session it drains here and writes nothing. */
 bool cirron_flusher_flush(cirron_flusher *flusher, int64_t timeout_ns);
 
-/* A last flush, after which the thread ends; it ends later when the disk is stuck. */
+/* A last flush, after which the thread ends; it ends later when the disk is stuck. What the
+ * disk refuses then is dropped and counted. */
 bool cirron_flusher_stop(cirron_flusher *flusher, int64_t timeout_ns);
 
 /* Waits until a drain has been done since `cycle`, or `timeout_ns`; returns the number

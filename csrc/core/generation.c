@@ -47,6 +47,10 @@ uint32_t cirron_generation_claim(void) {
     return 0;
 }
 
+void cirron_generation_give_up(void) {
+    wipe();
+}
+
 void cirron_generation_publish(uint32_t generation) {
     atomic_store_explicit(cirron_generation_word, generation, memory_order_release);
 }

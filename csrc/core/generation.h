@@ -25,4 +25,7 @@ static inline uint32_t cirron_generation(void) {
 uint32_t cirron_generation_claim(void);
 void cirron_generation_publish(uint32_t generation);
 
+/* The claimed state could not be built: the next who looks claims again. */
+void cirron_generation_give_up(void);
+
 #endif

@@ -30,6 +30,30 @@ static _Atomic int64_t root_closed_ns; /* monotonic; 0: there is no end to recor
 
 static void write_closed_root(void);
 
+/* What could not even be counted in a recorder. Not in cirron_process, for which there may
+ * be no memory either. */
+static struct {
+    _Atomic uint64_t spans;
+    _Atomic uint64_t marks;
+    pid_t pid;
+} lost;
+
+static void forget_losses_of_parent(void) {
+    if (lost.pid != getpid()) {
+        lost.pid = getpid();
+        atomic_store(&lost.spans, 0);
+        atomic_store(&lost.marks, 0);
+    }
+}
+
+void cirron_process_lose_span(void) {
+    atomic_fetch_add(&lost.spans, 1);
+}
+
+void cirron_process_lose_mark(void) {
+    atomic_fetch_add(&lost.marks, 1);
+}
+
 static void kick_flusher(void) {
     cirron_process *process = atomic_load_explicit(&current, memory_order_acquire);
     if (process != NULL && process->generation == cirron_generation()) {
@@ -47,6 +71,35 @@ static uint32_t intern_root_name(cirron_collector *collector) {
     return cirron_intern_name(collector->names, root_name, sizeof root_name - 1);
 }
 
+static int configure_flusher(cirron_flusher *flusher) {
+    return cirron_flusher_configure(flusher, settings.spool_dir, settings.spool_max_bytes,
+                                    settings.flush_interval_ns);
+}
+
+/* All of it, or nothing. */
+static int init_parts(cirron_process *process) {
+    if (cirron_registry_init(&process->registry) != CIRRON_OK) {
+        return CIRRON_NO_MEMORY;
+    }
+    if (cirron_collector_init(&process->collector, &process->registry, settings.trace_max_spans) !=
+        CIRRON_OK) {
+        goto no_collector;
+    }
+    if (intern_root_name(&process->collector) == CIRRON_NAME_INLINE ||
+        cirron_flusher_init(&process->flusher, &process->collector) != CIRRON_OK) {
+        goto no_flusher;
+    }
+    if (configure_flusher(&process->flusher) == CIRRON_OK) {
+        return CIRRON_OK;
+    }
+    cirron_flusher_fini(&process->flusher);
+no_flusher:
+    cirron_collector_fini(&process->collector);
+no_collector:
+    cirron_registry_fini(&process->registry);
+    return CIRRON_NO_MEMORY;
+}
+
 static cirron_process *build(uint32_t generation) {
     cirron_process *process = cirron_calloc(1, sizeof *process);
     if (process == NULL) {
@@ -54,12 +107,9 @@ static cirron_process *build(uint32_t generation) {
     }
     process->generation = generation;
     process->pid = getpid();
-    if (cirron_registry_init(&process->registry) != CIRRON_OK ||
-        cirron_collector_init(&process->collector, &process->registry, settings.trace_max_spans) !=
-            CIRRON_OK ||
-        cirron_flusher_init(&process->flusher, &process->collector) != CIRRON_OK ||
-        intern_root_name(&process->collector) == CIRRON_NAME_INLINE) {
-        return NULL; /* leaked: a process that starts without memory for this ends soon */
+    if (init_parts(process) != CIRRON_OK) {
+        cirron_free(process);
+        return NULL;
     }
     process->flusher.before_death = cirron_session_close_root;
     process->flusher.drained = write_closed_root;
@@ -70,18 +120,22 @@ static cirron_process *build(uint32_t generation) {
 /* In a child of a session: what the child records goes to the same spool. */
 static void continue_session(cirron_process *process) {
     process->collector.encodes = settings.spool_dir != NULL;
-    (void)cirron_flusher_start(&process->flusher, settings.spool_dir, settings.spool_max_bytes,
-                               settings.flush_interval_ns);
+    cirron_flusher_start(&process->flusher);
     cirron_sigterm_continue(&process->flusher);
 }
 
 static cirron_process *rebuild(void) {
     uint32_t generation = cirron_generation_claim();
     if (generation != 0) {
+        forget_losses_of_parent();
         cirron_process *process = build(generation);
         atomic_store(&current, process);
+        if (process == NULL) {
+            cirron_generation_give_up(); /* the next record tries again */
+            return NULL;
+        }
         cirron_generation_publish(generation);
-        if (process != NULL && cirron_current_session.running) {
+        if (cirron_current_session.running) {
             continue_session(process);
         }
     }
@@ -181,12 +235,12 @@ int cirron_session_start(const cirron_session_config *config) {
         free_documents(cirron_collector_take(collector));
     }
     if (status == CIRRON_OK) {
-        status = cirron_flusher_start(&process->flusher, config->spool_dir, config->spool_max_bytes,
-                                      config->flush_interval_ns);
+        status = configure_flusher(&process->flusher);
     }
     if (status != CIRRON_OK) {
         return status;
     }
+    cirron_flusher_start(&process->flusher);
     cirron_session *session = &cirron_current_session;
     int64_t now = cirron_monotonic_ns();
     pthread_mutex_lock(&collector->mutex); /* under which others read the session */
@@ -249,17 +303,26 @@ bool cirron_session_end(int64_t timeout_ns) {
 }
 
 void cirron_process_count(cirron_process *process, cirron_counters *counters) {
+    uint64_t spans_lost = atomic_load(&lost.spans);
+    uint64_t marks_lost = atomic_load(&lost.marks);
+    if (process == NULL) {
+        *counters = (cirron_counters){.spans = spans_lost,
+                                      .marks = marks_lost,
+                                      .spans_dropped = spans_lost,
+                                      .marks_dropped = marks_lost};
+        return;
+    }
     cirron_flusher *flusher = &process->flusher;
     cirron_collector *collector = &process->collector;
     uint64_t too_deep = atomic_load(&process->spans_too_deep);
     *counters = (cirron_counters){
-        .spans = atomic_load(&process->spans_lost),
-        .marks = atomic_load(&process->marks_lost),
+        .spans = spans_lost,
+        .marks = marks_lost,
         .snapshots =
             atomic_load(&collector->snapshots.head) + atomic_load(&collector->snapshots.refused),
         .snapshots_dropped = atomic_load(&collector->snapshots.dropped),
-        .spans_dropped = atomic_load(&process->spans_lost) + too_deep,
-        .marks_dropped = atomic_load(&process->marks_lost),
+        .spans_dropped = spans_lost + too_deep,
+        .marks_dropped = marks_lost,
         .spans_too_deep = too_deep,
         .files_dropped =
             atomic_load(&collector->files_dropped) + atomic_load(&flusher->files_dropped),

@@ -46,8 +46,6 @@ typedef struct cirron_process {
     cirron_registry registry;
     cirron_collector collector;
     cirron_flusher flusher;
-    _Atomic uint64_t spans_lost; /* no memory for a recorder */
-    _Atomic uint64_t marks_lost;
     _Atomic uint64_t spans_too_deep;
     _Atomic int64_t root_overhead_ns; /* of the session, as the binding computes it */
 } cirron_process;
@@ -108,6 +106,11 @@ typedef struct cirron_counters {
     bool flusher_running;
 } cirron_counters;
 
+/* Without a process, only what was lost for want of one. */
 void cirron_process_count(cirron_process *process, cirron_counters *counters);
+
+/* Counts a span or mark for which there was no memory: not even a recorder. */
+void cirron_process_lose_span(void);
+void cirron_process_lose_mark(void);
 
 #endif

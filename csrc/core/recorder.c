@@ -47,6 +47,10 @@ int cirron_registry_init(cirron_registry *registry) {
     return pthread_mutex_init(&registry->mutex, NULL) == 0 ? CIRRON_OK : CIRRON_NO_MEMORY;
 }
 
+void cirron_registry_fini(cirron_registry *registry) {
+    pthread_mutex_destroy(&registry->mutex);
+}
+
 static cirron_recorder *new_recorder(uint32_t generation) {
     cirron_recorder *recorder = cirron_calloc(1, sizeof *recorder);
     if (recorder == NULL) {

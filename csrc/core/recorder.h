@@ -39,6 +39,9 @@ typedef struct cirron_registry {
 
 int cirron_registry_init(cirron_registry *registry);
 
+/* Of a registry that nobody has attached to. */
+void cirron_registry_fini(cirron_registry *registry);
+
 /* A recorder of its own for the calling thread; NULL when there is no memory. */
 cirron_recorder *cirron_registry_attach(cirron_registry *registry, uint32_t generation);
 

@@ -61,6 +61,11 @@ cirron_spool_writer *cirron_spool_writer_new(void) {
     return writer;
 }
 
+static void count_dropped(cirron_spool_writer *writer, uint64_t records) {
+    writer->stats.files_dropped++;
+    writer->stats.records_dropped += records;
+}
+
 static void drop_first_waiting(cirron_spool_writer *writer) {
     waiting *oldest = writer->first;
     writer->first = oldest->next;
@@ -73,18 +78,18 @@ static void drop_first_waiting(cirron_spool_writer *writer) {
     cirron_free(oldest);
 }
 
-void cirron_spool_writer_discard(cirron_spool_writer *writer) {
+void cirron_spool_writer_give_up(cirron_spool_writer *writer) {
     while (writer->first != NULL) {
+        count_dropped(writer, writer->first->records);
         drop_first_waiting(writer);
     }
-    writer->stats.last_errno = 0;
 }
 
 void cirron_spool_writer_free(cirron_spool_writer *writer) {
     if (writer == NULL) {
         return;
     }
-    cirron_spool_writer_discard(writer);
+    cirron_spool_writer_give_up(writer);
     cirron_free(writer->files);
     cirron_free(writer->dir);
     cirron_free(writer);
@@ -92,11 +97,6 @@ void cirron_spool_writer_free(cirron_spool_writer *writer) {
 
 cirron_spool_stats cirron_spool_writer_stats(const cirron_spool_writer *writer) {
     return writer->stats;
-}
-
-static void count_dropped(cirron_spool_writer *writer, uint64_t records) {
-    writer->stats.files_dropped++;
-    writer->stats.records_dropped += records;
 }
 
 /* ---- the directory */
@@ -230,6 +230,7 @@ int cirron_spool_writer_open(cirron_spool_writer *writer, const char *dir, uint6
     writer->file_first = writer->file_end = 0;
     writer->listed = false;
     writer->stats.bytes = 0;
+    writer->stats.last_errno = 0;
     if (dir == NULL) {
         return CIRRON_OK;
     }

@@ -41,8 +41,8 @@ int cirron_spool_writer_submit(cirron_spool_writer *writer, cirron_buffer *docum
 /* Tries again what waits. */
 int cirron_spool_writer_retry(cirron_spool_writer *writer);
 
-/* Forgets what waits, uncounted: a session that wants nothing on disk. */
-void cirron_spool_writer_discard(cirron_spool_writer *writer);
+/* Drops what waits, and counts it. */
+void cirron_spool_writer_give_up(cirron_spool_writer *writer);
 
 cirron_spool_stats cirron_spool_writer_stats(const cirron_spool_writer *writer);
 

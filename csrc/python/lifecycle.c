@@ -4,6 +4,8 @@
  */
 #include "python/lifecycle.h"
 
+#include <unistd.h>
+
 #include "core/sigterm.h"
 #include "python/attrs.h"
 #include "python/calibration.h"
@@ -14,7 +16,7 @@
 static cirron_counters at_start;
 static uint64_t scopes_at_start;
 static uint64_t marks_at_start;
-static uint32_t generation_at_start;
+static pid_t pid_at_start;
 static int64_t exit_wait_ns = 2000000000; /* what the last flush may take */
 
 static int64_t to_ns(double seconds) {
@@ -36,10 +38,8 @@ static void update_root_overhead(void) {
 
 static void remember_counts(void) {
     cirron_process *process = cirron_process_get();
-    if (process != NULL) {
-        cirron_process_count(process, &at_start);
-        generation_at_start = process->generation;
-    }
+    cirron_process_count(process, &at_start);
+    pid_at_start = getpid();
     scopes_at_start = cirron_the_recording.scopes;
     marks_at_start = cirron_the_recording.marks;
 }
@@ -211,11 +211,9 @@ static PyObject *get_counters(PyObject *module, PyObject *ignored) {
     cirron_process *process = cirron_process_get();
     cirron_counters now = {0};
     cirron_counters since = {0};
-    if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS cirron_process_count(process, &now);
-        Py_END_ALLOW_THREADS if (process->generation == generation_at_start) {
-            since = at_start; /* a child counts from its birth */
-        }
+    Py_BEGIN_ALLOW_THREADS cirron_process_count(process, &now);
+    Py_END_ALLOW_THREADS if (getpid() == pid_at_start) {
+        since = at_start; /* a child counts from its birth */
     }
     return Py_BuildValue(
         "{sK sK sK sK sK sK sK sK sK sI si sK sL sK si sI}", "span_count", now.spans - since.spans,

@@ -268,7 +268,7 @@ static PyObject *mark_frame(cirron_frame *frame, PyObject *const *args, Py_ssize
         return NULL;
     }
     if (converted < 0) {
-        cirron_count_lost_mark();
+        cirron_process_lose_mark();
     }
     if (__builtin_expect(atomic_load_explicit(&cirron_disk_refused, memory_order_relaxed), 0)) {
         cirron_warn_of_disk();
@@ -303,6 +303,6 @@ void cirron_mark_float(cirron_frame *frame, PyObject *name, double value) {
     call call = {.name = name, .frame = frame, .kind = CIRRON_MARK_POINT};
     scalar number = {.type = CIRRON_VALUE_FLOAT, .as_float = value, .text = {.data = ""}};
     if (record_mark(&call, &number, &(cirron_buffer){.data = ""}) != 0) {
-        cirron_count_lost_mark();
+        cirron_process_lose_mark();
     }
 }

@@ -7,20 +7,6 @@
 
 cirron_recording cirron_the_recording = {.enabled = true};
 
-void cirron_count_lost_span(void) {
-    cirron_process *process = cirron_process_get();
-    if (process != NULL) {
-        atomic_fetch_add(&process->spans_lost, 1);
-    }
-}
-
-void cirron_count_lost_mark(void) {
-    cirron_process *process = cirron_process_get();
-    if (process != NULL) {
-        atomic_fetch_add(&process->marks_lost, 1);
-    }
-}
-
 void cirron_warn_of_disk(void) {
     if (!atomic_exchange(&cirron_disk_refused, false)) {
         return;

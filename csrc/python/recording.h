@@ -24,10 +24,6 @@ static inline int64_t cirron_overhead_ns(uint64_t scopes, uint64_t marks) {
            (int64_t)marks * cirron_the_recording.mark_cost_ns;
 }
 
-/* A span or mark for which there is no recorder. */
-void cirron_count_lost_span(void);
-void cirron_count_lost_mark(void);
-
 /* The disk began to refuse: says so once, from a thread of Python's. */
 void cirron_warn_of_disk(void);
 

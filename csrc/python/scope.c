@@ -180,7 +180,7 @@ static cirron_frame *open_frame(Scope *scope, cirron_recorder *recorder) {
     Py_XDECREF(held);
     if (frame == NULL && PyErr_Occurred()) {
         PyErr_Clear(); /* no memory: the block runs, unrecorded */
-        cirron_count_lost_span();
+        cirron_process_lose_span();
     }
     return frame;
 }
@@ -204,7 +204,7 @@ PyObject *cirron_scope_enter(PyObject *self, PyObject *ignored) {
     scope->state = SCOPE_UNRECORDED;
     cirron_recorder *recorder = cirron_recorder_get();
     if (recorder == NULL) {
-        cirron_count_lost_span();
+        cirron_process_lose_span();
         return self;
     }
     scope->frame = open_frame(scope, recorder);
@@ -295,7 +295,7 @@ static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_bu
     cirron_buffer scratch = {0};
     cirron_name_ref name;
     if (cirron_name_find(scope->name, recorder->generation, &scratch, &name) != CIRRON_OK) {
-        cirron_count_lost_span();
+        cirron_process_lose_span();
         cirron_buffer_fini(&scratch);
         return;
     }
@@ -353,7 +353,7 @@ static size_t write_request_id(const Scope *scope, char text[64]) {
 __attribute__((always_inline)) static inline void record_scope(Scope *scope,
                                                                cirron_recorder *recorder) {
     if (recorder == NULL) {
-        cirron_count_lost_span();
+        cirron_process_lose_span();
         return;
     }
     if (scope->frame->generation != recorder->generation) {
