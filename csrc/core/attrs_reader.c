@@ -236,16 +236,18 @@ static bool scan_value(scanner *scan) {
     return true;
 }
 
+/* An absent text is an empty one. */
+static void begin_scan(scanner *scan, cirron_text json, cirron_output *out) {
+    scan->at = json.data != NULL ? json.data : "";
+    scan->end = scan->at + json.len;
+    scan->out = out;
+    scan->level = 0;
+}
+
 /* Whether the whole text is one object; writes it where there is an output. */
 static bool scan_object(cirron_text json, cirron_output *out) {
     scanner scan;
-    scan.at = json.data;
-    scan.end = json.data + json.len;
-    scan.out = out;
-    scan.level = 0;
-    if (json.data == NULL) {
-        return false;
-    }
+    begin_scan(&scan, json, out);
     skip_space(&scan);
     if (!is_next(&scan, '{') || !scan_value(&scan)) {
         return false;
@@ -265,11 +267,8 @@ void cirron_attrs_write(cirron_output *out, cirron_text json) {
 void cirron_attrs_write_value(cirron_output *out, cirron_text json) {
     size_t before = out->text.len;
     scanner scan;
-    scan.at = json.data;
-    scan.end = json.data + json.len;
-    scan.out = out;
-    scan.level = 0;
-    bool whole = json.data != NULL && scan_value(&scan);
+    begin_scan(&scan, json, out);
+    bool whole = scan_value(&scan);
     if (whole) {
         skip_space(&scan);
         whole = scan.at == scan.end;
@@ -378,10 +377,7 @@ int cirron_attrs_read(cirron_attrs_reader *reader, cirron_text json, size_t *cou
         return CIRRON_OK;
     }
     scanner scan;
-    scan.at = json.data;
-    scan.end = json.data + json.len;
-    scan.out = NULL;
-    scan.level = 0;
+    begin_scan(&scan, json, NULL);
     skip_space(&scan);
     scan.at++;
     skip_space(&scan);
