@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 VENV ?= build/venv
+SECONDS ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
 C_FILES := $(shell find csrc tests/native tests/fuzz benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers bench-training sanitize wheel docs format clean
+.PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers bench-training sanitize wheel docs format clean sanitize-python fuzz coverage faults
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -38,6 +39,28 @@ sanitize: build/tools ## Run the C tests under ASan, UBSan and TSan
 	  $(BIN)/cmake --build build/sanitize-$$set --parallel || exit 1; \
 	  $(BIN)/ctest --test-dir build/sanitize-$$set --output-on-failure || exit 1; \
 	done
+
+sanitize-python: build/installed-test ## Run the tests of the extension under ASan and UBSan
+	@sh tests/sanitized/run $(BIN) build/sanitized
+
+fuzz: build/installed-test build/fuzz/CMakeCache.txt ## Fuzz every reader and writer for SECONDS=60 in all
+	@$(PIP) install --group fuzz
+	@$(BIN)/cmake --build build/fuzz --parallel 2
+	$(BIN)/python tests/fuzz/run.py build/fuzz --seconds $(SECONDS)
+
+coverage: build/tools ## Say which lines and branches of core the C tests reach
+	@$(PIP) install --group coverage
+	@$(BIN)/cmake -S . -B build/coverage -G Ninja -DCIRRON_EXTENSION=OFF -DCIRRON_NATIVE_TESTS=ON \
+	  -DCIRRON_COVERAGE=ON -DCMAKE_BUILD_TYPE=Debug \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/coverage.log
+	@$(BIN)/cmake --build build/coverage --parallel
+	@find build/coverage -name '*.gcda' -delete
+	@$(BIN)/ctest --test-dir build/coverage --output-on-failure >>build/coverage.log
+	$(BIN)/gcovr --root . --filter csrc/core/ build/coverage
+	$(BIN)/gcovr --root . --filter csrc/core/ --branches build/coverage
+
+faults: build/installed-test ## Fail each call to the system in turn, and look at what becomes of a program
+	$(BIN)/python tests/faults/sweep.py
 
 lint: build/installed-lint build/lint/CMakeCache.txt ## Check style and types, warnings as errors
 	$(BIN)/ruff check .
@@ -114,6 +137,13 @@ build/installed-lint: build/installed-test
 build/native/CMakeCache.txt: build/tools CMakeLists.txt
 	@$(BIN)/cmake -S . -B build/native -G Ninja -DCIRRON_EXTENSION=OFF -DCIRRON_NATIVE_TESTS=ON \
 	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/native.log
+	@touch $@
+
+build/fuzz/CMakeCache.txt: build/tools CMakeLists.txt
+	@sh .ci/fuzz-packages
+	@CC=clang CXX=clang++ $(BIN)/cmake -S . -B build/fuzz -G Ninja -DCIRRON_EXTENSION=OFF \
+	  -DCIRRON_FUZZ=ON -DCIRRON_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja >build/fuzz.log
 	@touch $@
 
 build/lint/CMakeCache.txt: build/tools CMakeLists.txt

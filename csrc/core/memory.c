@@ -5,12 +5,17 @@
 
 #include <mimalloc.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
 
+#ifdef CIRRON_PLAIN_MALLOC /* under a sanitizer, which knows malloc's blocks alone */
+static cirron_allocator memory = {malloc, realloc, free};
+#else
 static cirron_allocator memory = {mi_malloc, mi_realloc, mi_free};
+#endif
 
 void cirron_memory_use(const cirron_allocator *allocator) {
     memory = *allocator;

@@ -1,23 +1,10 @@
 /* libFuzzer target: batch files (several, with a NUL between them) into one table, which
  * is then linked and read. Beyond crashes it looks for tables that contradict
  * themselves. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/json_reader.h"
-#include "core/memory.h"
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static volatile size_t sink; /* texts are read to their last byte */
-
-static void check(int holds) {
-    if (!holds) {
-        abort();
-    }
-}
 
 static void read_text(cirron_text text) {
     for (size_t i = 0; i < text.len; i++) {
@@ -35,29 +22,29 @@ static void check_tree(const cirron_table *table) {
     size_t session_count;
     const cirron_table_session *all = cirron_table_sessions(table, &session_count);
     for (size_t i = 0; i < count; i++) {
-        check(rows[i] >= 0 && (size_t)rows[i] < count && places[rows[i]] == 0);
+        CHECK(rows[i] >= 0 && (size_t)rows[i] < count && places[rows[i]] == 0);
         places[rows[i]] = i + 1;
         int64_t parent = parents[rows[i]];
         if (parent < 0) {
-            check(depths[i] == 0);
+            CHECK(depths[i] == 0);
             continue;
         }
-        check((size_t)parent < count && places[parent] != 0);
-        check(depths[i] == depths[places[parent] - 1] + 1);
-        check(sessions[rows[i]] == sessions[parent]);
+        CHECK((size_t)parent < count && places[parent] != 0);
+        CHECK(depths[i] == depths[places[parent] - 1] + 1);
+        CHECK(sessions[rows[i]] == sessions[parent]);
     }
     size_t inside = 0;
     for (size_t row = 0; row < count; row++) {
-        check(sessions[row] >= -1 && sessions[row] < (int64_t)session_count);
+        CHECK(sessions[row] >= -1 && sessions[row] < (int64_t)session_count);
         inside += sessions[row] >= 0;
     }
     for (size_t i = 0; i < session_count; i++) {
-        check(all[i].tree_start + all[i].spans <= count);
-        check(i == 0 || all[i - 1].started_ns >= all[i].started_ns);
+        CHECK(all[i].tree_start + all[i].spans <= count);
+        CHECK(i == 0 || all[i - 1].started_ns >= all[i].started_ns);
         inside -= all[i].spans;
         read_text(all[i].sdk_version);
     }
-    check(inside == 0);
+    CHECK(inside == 0);
     free(places);
 }
 
@@ -74,15 +61,15 @@ static void read_rows(const cirron_table *table) {
         read_text(cirron_table_attrs(table, row));
         size_t count;
         const uint32_t *marks = cirron_table_marks_of(table, row, &count);
-        check((int64_t)count == mark_counts[row]);
+        CHECK((int64_t)count == mark_counts[row]);
         int64_t last = INT64_MIN;
         for (size_t i = 0; i < count; i++) {
-            check(marks[i] < cirron_table_marks(table));
+            CHECK(marks[i] < cirron_table_marks(table));
             cirron_table_mark mark = cirron_table_mark_at(table, marks[i]);
             read_text(mark.name);
             read_text(mark.attrs);
             read_text(mark.as_string);
-            check(mark.ts_ns >= last);
+            CHECK(mark.ts_ns >= last);
             last = mark.ts_ns;
         }
     }
@@ -96,14 +83,14 @@ static void read_batch(cirron_json_reader *reader, cirron_table *table, const ui
     memcpy(bytes, data, size);
     if (cirron_json_reader_read(reader, size, size, table, &why) != CIRRON_OK) {
         const cirron_table_savepoint after = cirron_table_save(table);
-        check(why != NULL && memcmp(&before, &after, sizeof(before)) == 0);
+        CHECK(why != NULL && memcmp(&before, &after, sizeof(before)) == 0);
     }
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc;
     (void)argv;
-    cirron_memory_use(&(cirron_allocator){malloc, realloc, free}); /* the sanitizer's */
+    use_sanitizers_memory();
     return 0;
 }
 
@@ -118,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         data += len;
         size -= len;
     }
-    check(cirron_table_link(table) == CIRRON_OK);
+    CHECK(cirron_table_link(table) == CIRRON_OK);
     check_tree(table);
     read_rows(table);
     cirron_table_free(table);

@@ -4,30 +4,18 @@
  * The first byte of the input says how many bytes of data follow the header, which is the
  * rest; a true length is put before it, so that the fuzzer need not guess that.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/memory.h"
 #include "core/safetensors_reader.h"
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static int file;
-
-static void check(int condition) {
-    if (!condition) {
-        abort();
-    }
-}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc;
     (void)argv;
-    cirron_memory_use(&(cirron_allocator){malloc, realloc, free}); /* the sanitizer's */
+    use_sanitizers_memory();
     file = memfd_create("fuzz", 0);
     return 0;
 }
@@ -36,7 +24,7 @@ static void check_tensors(const cirron_safetensors *header, uint64_t begin, uint
     unsigned sum = 0;
     for (size_t i = 0; i < cirron_safetensors_count(header); i++) {
         cirron_tensor tensor = cirron_safetensors_tensor(header, i);
-        check(tensor.begin == begin && tensor.end >= begin);
+        CHECK(tensor.begin == begin && tensor.end >= begin);
         begin = tensor.end;
         for (size_t at = 0; at < tensor.name.len; at++) {
             sum += (unsigned char)tensor.name.data[at];
@@ -48,7 +36,7 @@ static void check_tensors(const cirron_safetensors *header, uint64_t begin, uint
             sum += (unsigned)tensor.shape[at];
         }
     }
-    check(begin == end);
+    CHECK(begin == end);
     volatile unsigned sink = sum; /* the bytes have to be read */
     (void)sink;
 }
@@ -61,16 +49,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint64_t end = 8 + len + data[0];
     char why[CIRRON_SAFETENSORS_WHY_BYTES] = "";
     cirron_safetensors *header = NULL;
-    check(ftruncate(file, 0) == 0 && ftruncate(file, (off_t)end) == 0);
-    check(pwrite(file, &len, sizeof(len), 0) == sizeof(len)); /* little-endian, as we are */
-    check(pwrite(file, data + 1, len, 8) == (ssize_t)len);
+    CHECK(ftruncate(file, 0) == 0 && ftruncate(file, (off_t)end) == 0);
+    CHECK(pwrite(file, &len, sizeof(len), 0) == sizeof(len)); /* little-endian, as we are */
+    CHECK(pwrite(file, data + 1, len, 8) == (ssize_t)len);
     int status = cirron_safetensors_read(file, &header, why);
     if (status == CIRRON_OK) {
         check_tensors(header, 8 + len, end);
         cirron_safetensors_free(header);
     } else {
-        check(status == CIRRON_CORRUPT && header == NULL);
-        check(why[0] != '\0' && strlen(why) < sizeof(why));
+        CHECK(status == CIRRON_CORRUPT && header == NULL);
+        CHECK(why[0] != '\0' && strlen(why) < sizeof(why));
     }
     return 0;
 }
