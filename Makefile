@@ -56,8 +56,9 @@ coverage: build/tools ## Say which lines and branches of core the C tests reach
 	@$(BIN)/cmake --build build/coverage --parallel
 	@find build/coverage -name '*.gcda' -delete
 	@$(BIN)/ctest --test-dir build/coverage --output-on-failure >>build/coverage.log
-	$(BIN)/gcovr --root . --filter csrc/core/ build/coverage
-	$(BIN)/gcovr --root . --filter csrc/core/ --branches build/coverage
+	$(BIN)/gcovr --root . --filter csrc/core/ --exclude-throw-branches build/coverage
+	$(BIN)/gcovr --root . --filter csrc/core/ --exclude-throw-branches --txt-metric branch \
+	  build/coverage
 
 faults: build/installed-test ## Fail each call to the system in turn, and look at what becomes of a program
 	$(BIN)/python tests/faults/sweep.py

@@ -122,6 +122,9 @@ def _check_reports(result: Run, reports: list[dict]) -> None:
             if not allowed and not (result.kind == "python" and error == "MemoryError"):
                 result.wrong.append(f"{what} raised {error} in the {report['role']}")
         health = report["health"]
+        if health is None:  # Python had no memory for the answer
+            result.started = False
+            return
         result.counted += health["span_count"] + health["mark_count"]
         result.dropped_spans += health["scope_drop_count"]
         result.dropped += sum(
