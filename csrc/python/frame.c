@@ -46,19 +46,26 @@ static PyType_Spec frame_spec = {
     .slots = frame_slots,
 };
 
-int cirron_frame_init(PyObject *module) {
-    frame_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &frame_spec, NULL);
+/* Each step only where none before has raised. */
+static PyObject *make_variable(void) {
+    PyObject *made = NULL;
     PyObject *contextvars = PyImport_ImportModule("_contextvars");
     PyObject *type = contextvars != NULL ? PyObject_GetAttrString(contextvars, "ContextVar") : NULL;
-    PyObject *args = Py_BuildValue("(s)", "cirron.scope");
-    PyObject *kwargs = Py_BuildValue("{s:O}", "default", Py_None);
-    if (frame_type != NULL && type != NULL && args != NULL && kwargs != NULL) {
-        variable = PyObject_Call(type, args, kwargs);
+    PyObject *args = type != NULL ? Py_BuildValue("(s)", "cirron.scope") : NULL;
+    PyObject *kwargs = args != NULL ? Py_BuildValue("{s:O}", "default", Py_None) : NULL;
+    if (kwargs != NULL) {
+        made = PyObject_Call(type, args, kwargs);
     }
     Py_XDECREF(contextvars);
     Py_XDECREF(type);
     Py_XDECREF(args);
     Py_XDECREF(kwargs);
+    return made;
+}
+
+int cirron_frame_init(PyObject *module) {
+    frame_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &frame_spec, NULL);
+    variable = frame_type != NULL ? make_variable() : NULL;
     if (variable == NULL) {
         return -1;
     }

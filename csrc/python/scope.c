@@ -174,6 +174,7 @@ static cirron_frame *open_frame(Scope *scope, cirron_recorder *recorder) {
             scope->has_parent = true;
         }
         if (cirron_frame_push(frame) != 0) {
+            frame->closed = true; /* the variable may hold it all the same */
             Py_CLEAR(frame);
         }
     }

@@ -229,10 +229,10 @@ static PyObject *mark_value(const cirron_table_mark *mark) {
 /* (name, value, kind, ts_ns, attrs). */
 static PyObject *mark_tuple(const cirron_table_mark *mark) {
     PyObject *name = to_str(mark->name);
-    PyObject *value = mark_value(mark);
-    PyObject *attrs = load_attrs(mark->attrs);
+    PyObject *value = name != NULL ? mark_value(mark) : NULL;
+    PyObject *attrs = value != NULL ? load_attrs(mark->attrs) : NULL;
     PyObject *tuple = NULL;
-    if (name != NULL && value != NULL && attrs != NULL) {
+    if (attrs != NULL) {
         tuple = Py_BuildValue("(OOsLO)", name, value,
                               mark->kind == CIRRON_MARK_SUMMARY ? "summary" : "point",
                               (long long)mark->ts_ns, attrs);
