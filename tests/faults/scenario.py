@@ -101,8 +101,8 @@ def record_all(name):
 # records in another's files.
 is_capped = kind == "unlink"
 cap = 30_000 if is_capped else 1_000_000
-attempt("profile", ci.profile, flush_interval=3600, config={"spool_max_bytes": cap})
-report["started"] = ci.health()["flush_mode"] != "stopped"
+profiler = attempt("profile", ci.profile, flush_interval=3600, config={"spool_max_bytes": cap})
+report["started"] = profiler is not None and profiler.enabled
 record_all("before")
 attempt("flush", ci.flush)
 read_back()

@@ -40,6 +40,9 @@ KINDS = (
     "signal",
 )
 MANY = {"memory", "python", "entropy"}
+# No system interrupts every write for ever; and CPython 3.11 itself crashes when it has no
+# memory twice in ContextVar.set, whose token it does not check.
+ONE_ONLY = {"interrupted-write", "python"}
 TIMEOUT_S = 60
 ROOT_RECORDS = 2  # the session's root span, open and closed
 MARKS_OF_A_REQUEST = 7
@@ -186,7 +189,7 @@ def main() -> int:
                 print(f"{kind}: the run in which nothing fails is wrong: {clean.wrong}")
                 return 1
             produced = clean.stored + clean.dropped
-            for every_later in (False, True):
+            for every_later in (False,) if kind in ONE_ONLY else (False, True):
                 # Where calls are many, all from the n-th on fail for some n only.
                 stride = arguments.stride * (7 if every_later and kind in MANY else 1)
                 count = 0

@@ -39,6 +39,8 @@ def produced(shim):
 def test_a_failed_call_costs_records_that_are_counted_and_nothing_else(
     shim, produced, kind, every_later
 ):
+    if kind in sweep.ONE_ONLY and every_later:
+        pytest.skip("no system fails like that, or CPython does not bear it")
     for nth in CALLS.get(kind, (1, 3)):
         run = sweep.check(shim, kind, nth, produced(kind), every_later)
         assert run.wrong == [], f"call {nth}: {run.failed[:3]}"
