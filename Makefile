@@ -6,7 +6,7 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
-C_FILES := $(shell find csrc tests/native tests/fuzz benchmarks -name '*.[ch]' -o -name '*.cpp')
+C_FILES := $(shell find csrc tests/native tests/fuzz tests/faults benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers bench-training sanitize wheel docs format clean sanitize-python fuzz coverage faults

@@ -84,7 +84,6 @@ def read_spool():
     if table is not None:
         for form in ("csv", "json", "otlp"):
             attempt("export", lambda form=form: [len(piece) for piece in table.export(form)])
-        
 
 
 def record_all(name):

@@ -131,7 +131,8 @@ def _check_reports(result: Run, reports: list[dict]) -> None:
         result.counted += health["span_count"] + health["mark_count"]
         result.dropped_spans += health["scope_drop_count"]
         result.dropped += sum(
-            health[name] for name in ("scope_drop_count", "mark_drop_count", "spool_dropped_records")
+            health[name]
+            for name in ("scope_drop_count", "mark_drop_count", "spool_dropped_records")
         )
 
 
@@ -165,9 +166,7 @@ def sweep(
         nth = 1
         while True:
             numbers = range(nth, nth + workers * stride, stride)
-            runs = list(
-                pool.map(lambda n: check(shim, kind, n, produced, every_later), numbers)
-            )
+            runs = list(pool.map(lambda n: check(shim, kind, n, produced, every_later), numbers))
             yield from runs
             if any(not run.failed for run in runs):
                 return
@@ -202,7 +201,7 @@ def main() -> int:
                 seconds = time.monotonic() - started
                 print(f"\r{kind:18} {mode:14} {count:5} runs {len(bad):4} wrong {seconds:6.1f} s")
                 for each in bad[:20]:
-                    print(f"    call {each.nth} ({', '.join(each.failed[:3])}): {'; '.join(each.wrong)}")
+                    print(f"    call {each.nth} ({', '.join(each.failed[:3])}):", *each.wrong)
                 wrong += bad
     return 1 if wrong else 0
 

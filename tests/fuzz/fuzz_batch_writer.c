@@ -80,8 +80,8 @@ static void make_mark(input *from, cirron_intern *names, const cirron_id *span, 
     record->ts_ns = number;
     mark->name_len = take_text(from, mark->name);
     uint32_t at = 0;
-    record->name = form & 8 ? CIRRON_NAME_INLINE
-                            : cirron_intern_name(names, mark->name, mark->name_len);
+    record->name =
+        form & 8 ? CIRRON_NAME_INLINE : cirron_intern_name(names, mark->name, mark->name_len);
     if (record->name == CIRRON_NAME_INLINE) {
         record->name_len = at = mark->name_len;
         memcpy(mark->payload, mark->name, mark->name_len);
@@ -131,15 +131,14 @@ static void make_span(input *from, cirron_intern *names, cirron_span_record *spa
     span->flags = flags & (CIRRON_SPAN_PARENT | CIRRON_SPAN_INDEX | CIRRON_SPAN_CPU |
                            CIRRON_SPAN_GPU | CIRRON_SPAN_MEMORY);
     *name_len = take_text(from, name);
-    span->name =
-        flags & 128 ? CIRRON_NAME_INLINE : cirron_intern_name(names, name, *name_len);
+    span->name = flags & 128 ? CIRRON_NAME_INLINE : cirron_intern_name(names, name, *name_len);
     if (span->name == CIRRON_NAME_INLINE) {
         span->name_len = *name_len;
     }
 }
 
-static void check_span(const cirron_table *table, const cirron_span_record *span,
-                       const char *name, uint32_t name_len) {
+static void check_span(const cirron_table *table, const cirron_span_record *span, const char *name,
+                       uint32_t name_len) {
     const struct {
         enum cirron_table_column column;
         uint32_t flag;

@@ -94,7 +94,8 @@ def main() -> int:
                 merge(name, command, build)
         return 0
     share = max(1, arguments.seconds // len(targets))
-    return 0 if all([run(name, each, build, share) for name, each in targets.items()]) else 1
+    went_well = [run(name, each, build, share) for name, each in targets.items()]
+    return 0 if all(went_well) else 1
 
 
 if __name__ == "__main__":
