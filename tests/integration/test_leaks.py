@@ -107,6 +107,11 @@ CASES = {
         1000,
     ),
     "cirron.env": ("os.environ['K'] = '{\"a\": 1}'", "ci.env('K'); ci.env('none', 1)", 20000),
+    "cirron.watch": (
+        "class Model:\n    def named_parameters(self): return []\nkept = Model()",
+        "ci.watch(Model(), 'a'); ci.watch(kept); fails(ci.watch, 1)",
+        3000,
+    ),
     "Cirron.__init__": ("", "ci.Cirron(sample_rate=0.5); fails(ci.Cirron, sample_rate=2)", 1000),
     "Cirron.profile": ("", 'ci.Cirron(output="none").profile().shutdown()', 300),
     "Profiler.flush": (RECORDING, "profiler.flush()", 3000),
