@@ -230,11 +230,17 @@ def drained_sequence() -> int:
     """Closed spans that have reached the trace buffer, ever."""
 
 def wait_drained(sequence: int, timeout: float) -> int:
-    """Waits, without the interpreter's lock, until `drained_sequence()` exceeds `sequence`
-    or `timeout` seconds have passed; returns the sequence."""
+    """Waits, without the interpreter's lock, while `drained_sequence()` is at most `sequence`,
+    for a drain, a fork or `timeout` seconds; returns the sequence."""
 
 def catch_sigterm() -> bool:
     """Flushes on SIGTERM, natively; False when the disposition is not the default."""
+
+def before_fork(timeout: float) -> None:
+    """Ends the native flusher's thread, which takes at most `timeout` seconds."""
+
+def after_fork_in_parent() -> None:
+    """Starts it again, once after each `before_fork`."""
 
 # ---- reading
 

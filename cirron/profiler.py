@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _WAIT_S = 2.0  # what flush() and shutdown() may take
 _LAST_FLUSH_S = 0.5  # of it, kept for the records after the wait for files of tensors
+_FORK_WAIT_S = 0.05  # what a fork waits for our threads
 
 # Reentrant: a log handler, a finaliser or a signal handler may call us while we hold it.
 _lock = threading.RLock()
@@ -123,8 +124,6 @@ def profile(
     Raises:
         ValueError: an argument is wrong; nothing was started.
     """
-    from cirron.config import resolve
-
     arguments = {
         "frameworks": frameworks,
         "snapshots": snapshots,
@@ -134,7 +133,10 @@ def profile(
         "path": path,
         "output": output,
     }
-    return start(resolve(config, arguments))
+    with _lock:  # no fork in the middle of an import, which its child would wait for
+        from cirron.config import resolve
+
+        return start(resolve(config, arguments))
 
 
 def start(settings: Settings) -> Profiler:
@@ -351,6 +353,29 @@ def _at_end_of_multiprocessing_child(call: Callable[[], object]) -> Any:
     return sys.modules["multiprocessing.util"].Finalize(None, call, exitpriority=-100)
 
 
+def _before_fork() -> None:
+    """Leaves no session half begun or ended, which the child couldn't go on with.
+
+    And no thread of ours: from 3.12 on, Python warns of forks beside other threads.
+    """
+    _lock.acquire(timeout=_WAIT_S)
+    sink = _current._sink if _current is not None else None
+    if sink is not None:
+        sink.leave_before_fork(_FORK_WAIT_S)
+    else:
+        _core.before_fork(_FORK_WAIT_S)
+
+
+def _after_fork_in_parent() -> None:
+    _core.after_fork_in_parent()
+    if _current is not None and _current._sink is not None:
+        _current._sink.start()
+    try:
+        _lock.release()
+    except RuntimeError:  # somebody else held it for too long
+        return
+
+
 def _after_fork_in_child() -> None:
     """Replaces what the parent's threads may have held; the native part helps itself."""
     global _lock, _multiprocessing_knows
@@ -390,4 +415,8 @@ def _at_exit() -> None:
 
 # At import, so that it runs after the exit handlers of the program, and they are recorded.
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

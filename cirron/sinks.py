@@ -7,8 +7,10 @@ reads the trace buffer like everybody else; recording knows nothing of it.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from cirron import _core
@@ -50,11 +52,17 @@ class Sink:
         self._written = _core.drained_sequence()
         self._changed = threading.Condition()
         self._ending = False
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="cirron-sink", daemon=True)
+        self._ended = True  # there is no thread, or it won't look again
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts the thread; without one the outputs are off."""
+        """Starts the thread when there is none; without one the outputs are off."""
+        with self._changed:
+            self._ending = False
+            if not self._ended:
+                return
+            self._ended = False
+            self._thread = threading.Thread(target=self._run, name="cirron-sink", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:  # no threads to be had, or the interpreter is ending
@@ -74,9 +82,25 @@ class Sink:
     def stop(self, timeout: float) -> bool:
         """Writes what was drained so far and ends the thread; False when out of time."""
         self._ending = True
-        if threading.current_thread() is not self._thread and self._thread.is_alive():
-            self._thread.join(max(timeout, 0.0))
-        return not self._thread.is_alive()
+        _core.flush(0.0)  # wakes it
+        return self._join(timeout)
+
+    def leave_before_fork(self, timeout: float) -> None:
+        """Ends this thread and the flusher's; in the parent, `start` goes on."""
+        deadline = time.monotonic() + timeout
+        self._ending = True
+        _core.before_fork(timeout)  # wakes it as well
+        if self._join(deadline - time.monotonic()) and self._thread is not None:
+            in_kernel = f"/proc/self/task/{self._thread.native_id}"
+            while os.path.exists(in_kernel) and time.monotonic() < deadline:
+                time.sleep(0)  # Python counts threads there
+
+    def _join(self, timeout: float) -> bool:
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return thread is None
+        thread.join(max(timeout, 0.0))
+        return not thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -85,12 +109,19 @@ class Sink:
                 patience = 0.0 if ending else _LOOK_AGAIN_S
                 if _core.wait_drained(self._written, patience) > self._written:
                     self._write_new()
-                elif ending:
+                elif ending and self._leave():
                     break
         finally:
             with self._changed:
-                self._ended = True
+                if self._thread is threading.current_thread():
+                    self._ended = True
                 self._changed.notify_all()
+
+    def _leave(self) -> bool:
+        """True when it is to end; False when a `start` has called it back."""
+        with self._changed:
+            self._ended = self._ending
+            return self._ended
 
     def _write_new(self) -> None:
         table, reached = self._read_new()

@@ -201,6 +201,11 @@ void cirron_collector_record_snapshot(cirron_collector *collector, const char *j
     pthread_mutex_unlock(&collector->snapshots_mutex);
 }
 
+void cirron_collector_settle(cirron_collector *collector) {
+    pthread_mutex_lock(&collector->mutex);
+    pthread_mutex_unlock(&collector->mutex);
+}
+
 bool cirron_collector_drain(cirron_collector *collector) {
     pthread_mutex_lock(&collector->mutex);
     bool more = drain_snapshots(collector);

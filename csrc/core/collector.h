@@ -58,6 +58,10 @@ enum {
     CIRRON_PASSES = CIRRON_SPANS_PER_THREAD / CIRRON_SPANS_PER_PASS + 1,
 };
 
+/* Waits until nobody works here: a caller that must not wait long with something else in
+ * its hands (the interpreter's lock) comes here first without it. Takes the mutex. */
+void cirron_collector_settle(cirron_collector *collector);
+
 /* Takes what the threads have published; true when a pass left some. Takes the mutex. */
 bool cirron_collector_drain(cirron_collector *collector);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -165,18 +166,37 @@ static void die_by(int signal_number) {
     (void)kill(getpid(), signal_number);
 }
 
+static bool leave_for_fork(cirron_flusher *flusher) {
+    pthread_mutex_lock(&flusher->mutex);
+    bool leaves = flusher->parks != 0;
+    if (leaves) {
+        flusher->alive = flusher->running = false;
+        flusher->park_was_late = false;
+        flusher->cycles++; /* who waits for one looks whether it has to leave as well */
+        pthread_cond_broadcast(&flusher->changed);
+    }
+    pthread_mutex_unlock(&flusher->mutex);
+    return leaves;
+}
+
 static void *run(void *argument) {
     cirron_flusher *flusher = argument;
     (void)prctl(PR_SET_NAME, "cirron-flusher");
+    pthread_mutex_lock(&flusher->mutex);
+    flusher->thread_id = gettid();
+    pthread_mutex_unlock(&flusher->mutex);
     bool stopping = false;
-    int64_t sealed_ns = cirron_monotonic_ns();
     while (!stopping) {
         pthread_mutex_lock(&flusher->mutex);
-        int64_t next_tick = sealed_ns + flusher->interval_ns;
-        bool asked = flusher->asked != flusher->done || flusher->stopping || flusher->reopen;
+        int64_t next_tick = flusher->sealed_ns + flusher->interval_ns;
+        bool asked = flusher->asked != flusher->done || flusher->stopping || flusher->reopen ||
+                     flusher->parks != 0;
         pthread_mutex_unlock(&flusher->mutex);
         if (!asked) {
             wait_for_work(flusher, next_tick);
+        }
+        if (leave_for_fork(flusher)) {
+            break;
         }
         int signal_number = atomic_exchange(&flusher->signal, 0);
         if (signal_number != 0 && flusher->before_death != NULL) {
@@ -189,7 +209,7 @@ static void *run(void *argument) {
         pthread_mutex_unlock(&flusher->mutex);
         int64_t now = cirron_monotonic_ns();
         bool seal = asked || signal_number != 0 || now >= next_tick;
-        sealed_ns = seal ? now : sealed_ns;
+        flusher->sealed_ns = seal ? now : flusher->sealed_ns;
         if (stopping) {
             run_last_cycle(flusher);
         } else {
@@ -203,6 +223,8 @@ static void *run(void *argument) {
         /* A new start may have called it back, or a flush come in during this cycle. */
         stopping = stopping && flusher->stopping && flusher->asked == ticket;
         flusher->running = !stopping;
+        flusher->alive = !stopping;
+        flusher->park_was_late = false;
         atomic_store(&flusher->answers, !stopping);
         pthread_cond_broadcast(&flusher->changed);
         pthread_mutex_unlock(&flusher->mutex);
@@ -226,7 +248,7 @@ static void start_thread(cirron_flusher *flusher) {
     int failed = pthread_create(&thread, &attributes, run, flusher);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    flusher->running = failed == 0;
+    flusher->alive = flusher->running = failed == 0;
     atomic_store(&flusher->answers, flusher->running);
 }
 
@@ -275,7 +297,9 @@ void cirron_flusher_start(cirron_flusher *flusher) {
     pthread_mutex_lock(&flusher->mutex);
     flusher->wanted = true;
     flusher->stopping = false;
+    flusher->parks = 0;
     if (!flusher->running) {
+        flusher->sealed_ns = cirron_monotonic_ns();
         start_thread(flusher);
     }
     pthread_mutex_unlock(&flusher->mutex);
@@ -290,7 +314,9 @@ static struct timespec deadline_in(int64_t timeout_ns) {
 static bool ask(cirron_flusher *flusher, bool stop, int64_t timeout_ns) {
     struct timespec deadline = deadline_in(timeout_ns);
     pthread_mutex_lock(&flusher->mutex);
-    if (!flusher->running && flusher->wanted && !stop) {
+    bool parked = flusher->parks != 0; /* nobody waits for somebody else's fork */
+    flusher->parks = 0;
+    if (!flusher->running && flusher->wanted && (!stop || parked)) {
         start_thread(flusher);
     }
     bool wanted = flusher->running || flusher->wanted;
@@ -326,6 +352,50 @@ bool cirron_flusher_flush(cirron_flusher *flusher, int64_t timeout_ns) {
 
 bool cirron_flusher_stop(cirron_flusher *flusher, int64_t timeout_ns) {
     return ask(flusher, true, timeout_ns);
+}
+
+/* A thread that has ended is still counted as one for some microseconds. */
+static bool wait_until_forgotten(cirron_flusher *flusher, pid_t thread_id, int64_t deadline_ns) {
+    while (syscall(SYS_tgkill, getpid(), thread_id, 0) == 0) {
+        if (cirron_monotonic_ns() >= deadline_ns) {
+            return false;
+        }
+        sched_yield();
+    }
+    pthread_mutex_lock(&flusher->mutex);
+    if (flusher->thread_id == thread_id) {
+        flusher->thread_id = 0;
+    }
+    pthread_mutex_unlock(&flusher->mutex);
+    return true;
+}
+
+bool cirron_flusher_park(cirron_flusher *flusher, int64_t timeout_ns) {
+    int64_t deadline_ns = cirron_monotonic_ns() + timeout_ns;
+    struct timespec deadline = deadline_in(timeout_ns);
+    pthread_mutex_lock(&flusher->mutex);
+    flusher->parks++;
+    if (flusher->alive) {
+        wake(flusher);
+        int waited = flusher->park_was_late ? ETIMEDOUT : 0;
+        while (flusher->alive && flusher->parks != 0 && waited == 0) {
+            waited = pthread_cond_timedwait(&flusher->changed, &flusher->mutex, &deadline);
+        }
+        flusher->park_was_late = flusher->alive && flusher->parks != 0;
+    }
+    bool left = !flusher->alive;
+    pid_t thread_id = flusher->thread_id;
+    pthread_mutex_unlock(&flusher->mutex);
+    return left && (thread_id == 0 || wait_until_forgotten(flusher, thread_id, deadline_ns));
+}
+
+void cirron_flusher_unpark(cirron_flusher *flusher) {
+    pthread_mutex_lock(&flusher->mutex);
+    bool is_last = flusher->parks != 0 && --flusher->parks == 0;
+    if (is_last && !flusher->running && (flusher->wanted || flusher->asked != flusher->done)) {
+        start_thread(flusher);
+    }
+    pthread_mutex_unlock(&flusher->mutex);
 }
 
 uint64_t cirron_flusher_wait_cycle(cirron_flusher *flusher, uint64_t cycle, int64_t timeout_ns) {

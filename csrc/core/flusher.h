@@ -5,6 +5,8 @@
 #ifndef CIRRON_CORE_FLUSHER_H
 #define CIRRON_CORE_FLUSHER_H
 
+#include <sys/types.h>
+
 #include "core/collector.h"
 #include "core/spool_writer.h"
 
@@ -12,7 +14,8 @@ typedef struct cirron_flusher {
     cirron_collector *collector;
     cirron_spool_writer *writer; /* owned; the thread's alone while it runs */
     _Atomic uint32_t wakes;      /* a futex: no file, which a daemon that closes all would hit */
-    uint32_t wakes_seen;         /* the thread's alone */
+    uint32_t wakes_seen;         /* the thread's alone, as sealed_ns */
+    int64_t sealed_ns;           /* when it last wrote all there was; monotonic */
     _Atomic int signal;          /* a signal to die by after the next cycle, or 0 */
     _Atomic bool kicked;         /* a wake is on its way */
     _Atomic bool answers;        /* the thread runs: for signal handlers */
@@ -29,12 +32,16 @@ typedef struct cirron_flusher {
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool wanted;  /* a session wants the thread, whether or not there is one */
-    bool running; /* it runs, or somebody plays its part */
+    bool wanted;        /* a session wants the thread, whether or not there is one */
+    bool running;       /* it runs, or somebody plays its part */
+    bool alive;         /* there is a thread */
+    pid_t thread_id;    /* of the last thread, until the kernel has forgotten it; 0: none */
+    unsigned parks;     /* forks in the making, for which the thread leaves */
+    bool park_was_late; /* and its present cycle did not let it: not waited for again */
     bool stopping;
     uint64_t asked;  /* number of the last flush that was asked for */
     uint64_t done;   /* and of the last that is done */
-    uint64_t cycles; /* drains so far */
+    uint64_t cycles; /* drains so far, and leaves for a fork */
     int64_t interval_ns;
     char *spool_dir; /* owned; NULL: nothing goes to the disk */
     uint64_t spool_max_bytes;
@@ -66,6 +73,14 @@ bool cirron_flusher_flush(cirron_flusher *flusher, int64_t timeout_ns);
 /* A last flush, after which the thread ends; it ends later when the disk is stuck. What the
  * disk refuses then is dropped and counted. */
 bool cirron_flusher_stop(cirron_flusher *flusher, int64_t timeout_ns);
+
+/* Before a fork: the thread ends, at most after `timeout_ns`, so that the process forks
+ * with no thread of ours. False when it is in the middle of a long cycle and the fork
+ * has to do with it. What is asked of the flusher meanwhile is done by a new thread. */
+bool cirron_flusher_park(cirron_flusher *flusher, int64_t timeout_ns);
+
+/* After it, in the parent, once for each park. */
+void cirron_flusher_unpark(cirron_flusher *flusher);
 
 /* Waits until a drain has been done since `cycle`, or `timeout_ns`; returns the number
  * of drains so far. */

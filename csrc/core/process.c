@@ -54,10 +54,31 @@ void cirron_process_lose_mark(void) {
     atomic_fetch_add(&lost.marks, 1);
 }
 
-static void kick_flusher(void) {
+/* NULL where a child has none yet: for what must not build it. */
+static cirron_flusher *present_flusher(void) {
     cirron_process *process = atomic_load_explicit(&current, memory_order_acquire);
-    if (process != NULL && process->generation == cirron_generation()) {
-        cirron_flusher_kick(&process->flusher);
+    bool is_ours = process != NULL && process->generation == cirron_generation();
+    return is_ours ? &process->flusher : NULL;
+}
+
+static void kick_flusher(void) {
+    cirron_flusher *flusher = present_flusher();
+    if (flusher != NULL) {
+        cirron_flusher_kick(flusher);
+    }
+}
+
+void cirron_process_before_fork(int64_t timeout_ns) {
+    cirron_flusher *flusher = present_flusher();
+    if (flusher != NULL) {
+        (void)cirron_flusher_park(flusher, timeout_ns);
+    }
+}
+
+void cirron_process_after_fork_in_parent(void) {
+    cirron_flusher *flusher = present_flusher();
+    if (flusher != NULL) {
+        cirron_flusher_unpark(flusher);
     }
 }
 

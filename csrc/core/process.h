@@ -56,6 +56,12 @@ int cirron_process_init(void);
 /* NULL when there is no memory for the state. */
 cirron_process *cirron_process_get(void);
 
+/* Around a fork that is known of: the flusher's thread ends before it, at most after
+ * `timeout_ns`, and goes on after it in the parent. Forks that are not known of do no
+ * harm. */
+void cirron_process_before_fork(int64_t timeout_ns);
+void cirron_process_after_fork_in_parent(void);
+
 /* Builds what is missing: the process's state after a fork, the thread's recorder. */
 cirron_recorder *cirron_recorder_attach(void);
 

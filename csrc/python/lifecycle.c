@@ -1,6 +1,5 @@
-/* Waits for the disk are bounded and without the interpreter's lock; starting a session
- * holds it, at most while somebody reads the trace. Counts are reported
- * since the session's start: what core counts, less what stood then.
+/* Waits are bounded and without the interpreter's lock. Counts are reported since the
+ * session's start: what core counts, less what stood then.
  */
 #include "python/lifecycle.h"
 
@@ -101,6 +100,11 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     config.attrs_len = encoded.text.len;
     if (cirron_the_recording.scope_cost_ns == 0) {
         (void)cirron_calibrate(); /* without them overhead reads 0 */
+    }
+    cirron_process *process = cirron_process_get();
+    if (process != NULL) {
+        Py_BEGIN_ALLOW_THREADS cirron_collector_settle(&process->collector);
+        Py_END_ALLOW_THREADS
     }
     remember_counts();
     int status = cirron_session_start(&config);
@@ -236,6 +240,23 @@ static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {
     return PyBool_FromLong(process != NULL && cirron_sigterm_catch(&process->flusher));
 }
 
+static PyObject *before_fork(PyObject *module, PyObject *timeout) {
+    (void)module;
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS cirron_process_before_fork(to_ns(seconds));
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+static PyObject *after_fork_in_parent(PyObject *module, PyObject *ignored) {
+    (void)module;
+    (void)ignored;
+    cirron_process_after_fork_in_parent();
+    Py_RETURN_NONE;
+}
+
 PyMethodDef cirron_lifecycle_methods[] = {
     {"start_session", (PyCFunction)(void *)start_session, METH_VARARGS | METH_KEYWORDS, NULL},
     {"close_session", close_session, METH_O, NULL},
@@ -247,6 +268,8 @@ PyMethodDef cirron_lifecycle_methods[] = {
     {"flush", flush, METH_O, NULL},
     {"counters", get_counters, METH_NOARGS, NULL},
     {"catch_sigterm", catch_sigterm, METH_NOARGS, NULL},
+    {"before_fork", before_fork, METH_O, NULL},
+    {"after_fork_in_parent", after_fork_in_parent, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -79,14 +79,11 @@ static PyObject *wait_drained(PyObject *module, PyObject *args) {
         return PyLong_FromUnsignedLongLong(seen); /* nothing can be drained */
     }
     uint64_t sequence;
-    Py_BEGIN_ALLOW_THREADS int64_t deadline = cirron_monotonic_ns() + (int64_t)(timeout * 1e9);
-    uint64_t cycle = cirron_flusher_wait_cycle(&process->flusher, 0, 0);
-    while ((sequence = read_sequence(process)) <= seen) {
-        int64_t left = deadline - cirron_monotonic_ns();
-        if (left <= 0) {
-            break;
-        }
-        cycle = cirron_flusher_wait_cycle(&process->flusher, cycle, left);
+    Py_BEGIN_ALLOW_THREADS uint64_t cycle = cirron_flusher_wait_cycle(&process->flusher, 0, 0);
+    sequence = read_sequence(process);
+    if (sequence <= seen && timeout > 0) {
+        (void)cirron_flusher_wait_cycle(&process->flusher, cycle, (int64_t)(timeout * 1e9));
+        sequence = read_sequence(process);
     }
     Py_END_ALLOW_THREADS return PyLong_FromUnsignedLongLong(sequence);
 }

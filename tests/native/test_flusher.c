@@ -746,6 +746,79 @@ static void a_fork_in_the_middle_of_everything_leaves_the_child_working(void **s
     assert_int_equal(count_spans("child"), CHILDREN);
 }
 
+/* ---- forks that are known of */
+
+static int count_threads(void) {
+    int threads = 0;
+    DIR *dir = opendir("/proc/self/task");
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        threads += entry->d_name[0] != '.';
+    }
+    closedir(dir);
+    return threads;
+}
+
+static void a_fork_that_is_known_of_finds_no_thread_of_ours(void **state) {
+    (void)state;
+    start_session();
+    assert_flushed();
+    int others = count_threads() - 1; /* a sanitizer may have one */
+    for (int i = 0; i < 100; i++) {
+        record_span("work");
+        assert_true(cirron_flusher_park(&process()->flusher, 30 * SECOND));
+        assert_int_equal(count_threads(), others);
+        cirron_flusher_unpark(&process()->flusher);
+        assert_int_equal(count_threads(), others + 1);
+    }
+    assert_flushed();
+    assert_int_equal(count_spans("work"), 100);
+}
+
+static void a_flush_or_a_stop_beside_a_parked_flusher_is_done(void **state) {
+    (void)state;
+    start_session();
+    cirron_flusher *flusher = &process()->flusher;
+    record_span("first");
+    assert_true(cirron_flusher_park(flusher, 30 * SECOND));
+    assert_flushed();
+    assert_int_equal(count_spans("first"), 1);
+    cirron_flusher_unpark(flusher);
+    record_span("last");
+    assert_true(cirron_flusher_park(flusher, 30 * SECOND));
+    assert_true(cirron_session_end(30 * SECOND));
+    cirron_flusher_unpark(flusher);
+    assert_int_equal(count_spans("last"), 1);
+    assert_false(count().flusher_running);
+}
+
+static void a_parked_flusher_keeps_its_interval(void **state) {
+    (void)state;
+    assert_int_equal(start_session_in(spool, SECOND / 20), CIRRON_OK);
+    assert_flushed();
+    record_span("tick");
+    for (int i = 0; i < 10000 && count_spans("tick") == 0; i++) {
+        (void)cirron_flusher_park(&process()->flusher, 30 * SECOND);
+        cirron_flusher_unpark(&process()->flusher);
+    }
+    assert_int_equal(count_spans("tick"), 1);
+}
+
+static void a_long_cycle_is_waited_for_once(void **state) {
+    (void)state;
+    start_session();
+    cirron_process *own = process();
+    pthread_mutex_lock(&own->collector.mutex); /* the drain is stuck */
+    (void)cirron_flusher_flush(&own->flusher, SECOND / 100);
+    assert_false(cirron_flusher_park(&own->flusher, SECOND / 100));
+    cirron_flusher_unpark(&own->flusher);
+    assert_false(cirron_flusher_park(&own->flusher, 3600 * SECOND));
+    cirron_flusher_unpark(&own->flusher);
+    pthread_mutex_unlock(&own->collector.mutex);
+    assert_flushed();
+    assert_true(cirron_flusher_park(&own->flusher, 30 * SECOND));
+    cirron_flusher_unpark(&own->flusher);
+}
+
 #define TEST(name)                                                                                 \
     cmocka_unit_test_setup_teardown(name, make_directory, end_session_and_remove_directory)
 
@@ -781,6 +854,10 @@ int main(void) {
         TEST(a_child_may_have_a_session_of_its_own),
         TEST(a_child_of_vfork_leaves_sigterm_to_its_parent),
         TEST(a_fork_in_the_middle_of_everything_leaves_the_child_working),
+        TEST(a_fork_that_is_known_of_finds_no_thread_of_ours),
+        TEST(a_flush_or_a_stop_beside_a_parked_flusher_is_done),
+        TEST(a_parked_flusher_keeps_its_interval),
+        TEST(a_long_cycle_is_waited_for_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
