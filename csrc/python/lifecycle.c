@@ -3,6 +3,7 @@
  */
 #include "python/lifecycle.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "core/sigterm.h"
@@ -273,19 +274,27 @@ PyMethodDef cirron_lifecycle_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* After the interpreter: what was recorded since the session closed in atexit, and the
- * only wait that an exit has for us. */
+/* After the interpreter, or after a program that embeds it and calls exit() without ending
+ * it (uWSGI's master): what is not written yet, and the only wait that an exit has for us. */
 static void finish(void) {
-    cirron_process *process = cirron_process_get();
-    if (process != NULL && cirron_current_session.running) {
+    bool has_recorded = cirron_generation() != 0; /* else a child that never did */
+    if (has_recorded && cirron_process_get() != NULL && cirron_current_session.running) {
         (void)cirron_session_end(exit_wait_ns);
     }
 }
 
+/* A child's overhead is its own; its other counts start with its own state. */
+static void count_from_birth(void) {
+    scopes_at_start = cirron_the_recording.scopes;
+    marks_at_start = cirron_the_recording.marks;
+}
+
 int cirron_lifecycle_init(PyObject *module) {
+    (void)pthread_atfork(NULL, NULL, count_from_birth); /* no memory: it counts the parent's */
     if (PyModule_AddFunctions(module, cirron_lifecycle_methods) != 0) {
         return -1;
     }
-    (void)Py_AtExit(finish); /* full table: atexit alone must do */
+    (void)Py_AtExit(finish); /* full table: the next must do */
+    (void)atexit(finish);
     return 0;
 }
