@@ -36,6 +36,7 @@ _FORK_WAIT_S = 0.05  # what a fork waits for our threads
 _lock = threading.RLock()
 _current: Profiler | None = None
 _multiprocessing_knows = False
+_celery_knows = False
 
 
 class Profiler:
@@ -353,6 +354,10 @@ def _at_end_of_multiprocessing_child(call: Callable[[], object]) -> Any:
     return sys.modules["multiprocessing.util"].Finalize(None, call, exitpriority=-100)
 
 
+def _at_end_of_celery_worker(**_: object) -> None:
+    flush()
+
+
 def _before_fork() -> None:
     """Leaves no session half begun or ended, which the child couldn't go on with.
 
@@ -378,7 +383,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     """Replaces what the parent's threads may have held; the native part helps itself."""
-    global _lock, _multiprocessing_knows
+    global _lock, _multiprocessing_knows, _celery_knows
     _lock = threading.RLock()
     profiler = _current
     if profiler is None or not profiler._settings.enabled:
@@ -392,6 +397,11 @@ def _after_fork_in_child() -> None:
         )
         _multiprocessing_knows = True
     profiler._snapshots = None
+    signals = sys.modules.get("celery.signals")
+    if signals is not None and not _celery_knows:
+        # Its worker processes end in os._exit as well.
+        signals.worker_process_shutdown.connect(_at_end_of_celery_worker, weak=False)
+        _celery_knows = True
     if profiler._sink is not None:
         profiler._sink = type(profiler._sink)(profiler._sink.outputs)
         profiler._sink.start()
