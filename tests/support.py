@@ -52,6 +52,11 @@ def run_script(
     return result
 
 
+def rounds(few: int, full: int = 1000) -> int:
+    """How often a test of the life of processes repeats itself: `make life` asks for `full`."""
+    return full if os.environ.get("LIFE") == "full" else few
+
+
 def _refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 

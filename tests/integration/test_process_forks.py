@@ -1,0 +1,240 @@
+"""Forks, by every road: a quiet log, a child that works, records that nobody repeats."""
+
+import time
+
+import pytest
+from support import rounds, run_script, spool_batches
+
+
+def closed_spans(directory=".cirron/spool"):
+    """Every closed span on disk, as often as it is written."""
+    return [s for b in spool_batches(directory) for s in b["spans"] if s["end_ns"] is not None]
+
+
+def counted(name):
+    """The indices of the spans of a name, in order, as often as they are written."""
+    return sorted(s["index"] for s in closed_spans() if s["name"] == name)
+
+
+@pytest.mark.parametrize("output", ['"spool"', '"log"', '["spool", "stdout"]', '"none"'])
+def test_a_fork_warns_of_no_thread_of_ours(output):
+    """From 3.12 on, Python warns when the process that forks has other threads."""
+    result = run_script(
+        f"""
+        import multiprocessing, os, subprocess, sys, warnings
+        import cirron as ci
+        warnings.simplefilter("error")
+        ci.profile(output={output}, flush_interval=0.001)
+        for i in range(20):
+            with ci.scope("work"): pass
+            pid = os.fork()
+            if pid == 0: os._exit(0)
+            os.waitpid(pid, 0)
+        pid, terminal = os.forkpty()
+        if pid == 0: os._exit(0)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+        subprocess.run(["true"], check=True, preexec_fn=int)
+        process = multiprocessing.get_context("fork").Process(target=int)
+        process.start(); process.join()
+        assert process.exitcode == 0
+        with ci.scope("after"): pass
+        assert ci.flush()
+        assert ci.health()["flush_mode"] == "normal"
+        """
+    )
+    assert "Warning" not in result.stderr
+
+
+@pytest.mark.timeout(900)
+def test_forks_while_four_threads_record():
+    """A child ends by os._exit after a flush, or returns as the parent does."""
+    forks = rounds(60)
+    result = run_script(
+        """
+        import os, random, sys, threading, time
+        import cirron as ci
+        forks, seed = int(sys.argv[1]), random.randrange(10**6)
+        print("seed", seed, flush=True)
+        chance = random.Random(seed)
+        ci.profile(flush_interval=0.02)
+        stop = threading.Event()
+        counts = [0] * 4
+        def record(thread):
+            while not stop.is_set():
+                with ci.scope(f"thread{thread}", counts[thread]): ci.mark("m", counts[thread])
+                counts[thread] += 1
+                time.sleep(0.0002)
+        def look():
+            while not stop.is_set():
+                ci.flush()
+                ci.trace(format="dict", last=10)
+                time.sleep(0.005)
+        threads = [threading.Thread(target=record, args=(n,), daemon=True) for n in range(4)]
+        threads.append(threading.Thread(target=look, daemon=True))
+        for t in threads: t.start()
+        def work(child, generations):
+            for i in range(10):
+                with ci.scope("child", 10 * child + i): ci.mark("m", i)
+            if generations and os.fork() == 0:  # nobody waits for it here
+                work(child + 1, generations - 1)
+                assert ci.flush()
+                os._exit(0)
+        number = 0
+        for _ in range(forks):
+            generations = chance.choice([0, 0, 0, 1, 2])
+            by_exit = chance.random() < 0.5
+            with ci.scope("fork"):
+                pid = os.fork()
+                if pid == 0:
+                    stop.set()
+                    work(number, generations)
+            if pid == 0:
+                if by_exit:
+                    assert ci.flush()
+                    assert ci.health()["span_count"] == 10, ci.health()
+                    os._exit(0)
+                sys.exit(0)
+            number += 1 + generations
+            assert os.waitpid(pid, 0)[1] == 0
+        stop.set()
+        for t in threads: t.join()
+        with ci.scope("total", children=number, threads=counts): pass
+        assert ci.health()["scope_drop_count"] == ci.health()["mark_drop_count"] == 0
+        """,
+        str(forks),
+        timeout=800,
+    )
+    seed = result.stdout.splitlines()[0]
+    (total,) = [s["attrs"] for s in closed_spans() if s["name"] == "total"]
+    deadline = time.monotonic() + 10  # grandchildren may take a moment
+    while len(counted("child")) < 10 * total["children"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert counted("child") == list(range(10 * total["children"])), seed
+    for thread, count in enumerate(total["threads"]):
+        assert counted(f"thread{thread}") == list(range(count)), seed
+    assert sum(s["name"] == "fork" for s in closed_spans()) == forks, seed
+    marks = [m["id"] for b in spool_batches() for m in b["marks"]]
+    assert len(marks) == len(set(marks)) == 10 * total["children"] + sum(total["threads"]), seed
+
+
+def test_forks_beside_a_first_profile_leave_children_that_can_profile():
+    """No child meets a lock, of ours or of an import, that a thread held at the fork."""
+    delays_us = range(0, 6000, 6000 // rounds(12, 200))
+    for delay_us in delays_us:
+        run_script(
+            """
+            import os, sys, threading, time
+            import cirron as ci
+            thread = threading.Thread(target=ci.profile)
+            thread.start()
+            time.sleep(int(sys.argv[1]) / 1e6)
+            pid = os.fork()
+            if pid == 0:
+                import logging
+                logging.disable(logging.WARNING)  # it may have its parent's session
+                ci.profile()
+                with ci.scope("child"): pass
+                os._exit(0 if ci.flush() else 1)
+            thread.join()
+            assert os.waitpid(pid, 0)[1] == 0
+            """,
+            str(delay_us),
+            timeout=20,
+        )
+    assert sum(s["name"] == "child" for s in closed_spans()) == len(delays_us)
+
+
+def test_sigterm_beside_forks_loses_nothing():
+    """The signal may come while the flusher's thread is away for a fork."""
+    for _ in range(rounds(5, 50)):
+        run_script(
+            """
+            import os, random, signal, sys, threading, time
+            import cirron as ci
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                ci.profile(flush_interval=3600)
+                with ci.scope("sure"): pass
+                os.write(write, b"x")
+                while True:
+                    child = os.fork()
+                    if child == 0: os._exit(0)
+                    os.waitpid(child, 0)
+            os.read(read, 1)
+            time.sleep(random.random() / 50)
+            os.kill(pid, signal.SIGTERM)
+            assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTERM
+            """
+        )
+    names = [s["name"] for s in closed_spans()]
+    assert names.count("sure") == names.count("cirron.session") == rounds(5, 50)
+
+
+def test_forks_leave_memory_and_files_flat():
+    result = run_script(
+        """
+        import os
+        import cirron as ci
+        def rss():
+            with open("/proc/self/statm") as f:
+                return int(f.read().split()[1]) * 4096
+        def run(n):
+            for _ in range(n):
+                with ci.scope("work"): pass
+                pid = os.fork()
+                if pid == 0: os._exit(0)
+                os.waitpid(pid, 0)
+        ci.profile(output="none", flush_interval=0.01)
+        run(200)
+        memory, files = rss(), len(os.listdir("/proc/self/fd"))
+        run(1000)
+        assert len(os.listdir("/proc/self/fd")) == files
+        print((rss() - memory) // 1024)
+        """
+    )
+    assert int(result.stdout) < 2048
+
+
+def test_a_childs_overhead_is_its_own():
+    run_script(
+        """
+        import os
+        import cirron as ci
+        ci.profile(output="none")
+        for _ in range(1000):
+            with ci.scope("work"): pass
+        parents = ci.health()["overhead_ns"]
+        pid = os.fork()
+        if pid == 0:
+            with ci.scope("child"): pass
+            assert 0 < ci.health()["overhead_ns"] < parents / 100
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert ci.health()["overhead_ns"] >= parents
+        """
+    )
+
+
+def test_lines_go_on_after_a_fork():
+    result = run_script(
+        """
+        import os
+        import cirron as ci
+        ci.profile(output="stdout", flush_interval=0.001)
+        for i in range(50):
+            with ci.scope("parent", i): pass
+            pid = os.fork()
+            if pid == 0:
+                with ci.scope("child", i): pass
+                ci.flush()
+                os._exit(0)
+            os.waitpid(pid, 0)
+        """
+    )
+    for name in ("parent", "child"):
+        lines = [line.split(" - ")[0] for line in result.stdout.splitlines()]
+        assert [line for line in lines if line.startswith(name)] == [
+            f"{name}[{i}]" for i in range(50)
+        ]
