@@ -9,12 +9,14 @@ SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml C
 C_FILES := $(shell find csrc tests/native tests/fuzz tests/faults benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench bench-cli bench-serving bench-gate bench-peers bench-training sanitize wheel docs format clean sanitize-python fuzz coverage faults
+.PHONY: help demo test test-native test-interpreters life soak faults fuzz sanitize \
+  sanitize-python coverage lint bench bench-cli bench-serving bench-training bench-gate \
+  bench-peers wheel docs format clean
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^## / {printf "\n%s\n", substr($$0, 4)} \
-	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## See it work
 
@@ -26,6 +28,16 @@ demo: build/installed ## Train a small network on real digits and look at its tr
 
 test: build/installed-test test-native ## Run every test
 	$(BIN)/pytest
+
+test-interpreters: build/tools ## Run the tests with one wheel on CPython 3.11, 3.12 and 3.13
+	.ci/test-interpreters
+
+life: build/installed-test ## Forks, exits, pools and servers, a thousand of each
+	@$(PIP) install --group servers
+	LIFE=full $(BIN)/pytest tests/integration/test_process_*.py
+
+soak: build/installed-test ## Random work for MINUTES (10), checked against a model
+	$(BIN)/python tests/soak/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 test-native: build/native/CMakeCache.txt ## Run the C tests, which need no interpreter
 	@$(BIN)/cmake --build build/native --parallel
@@ -96,8 +108,15 @@ bench-peers: build/installed-test ## Install the other profilers, each on its ow
 
 ## Ship it
 
-wheel: build/tools ## Build the abi3 wheel into dist/
-	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+wheel: build/tools ## Build the manylinux abi3 wheel into dist/ and try it
+	@$(PIP) install --group wheel
+	@rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	$(BIN)/abi3audit --strict build/wheel/*.whl
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir build/wheel/repaired \
+	  build/wheel/*.whl
+	.ci/check-wheel build/wheel/repaired/*.whl
+	@mkdir -p dist && cp build/wheel/repaired/*.whl dist
 	@ls -l dist
 
 docs: build/installed ## Write the tables of options in docs/cli from the program
