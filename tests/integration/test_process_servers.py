@@ -64,14 +64,22 @@ def get(port, number):
             connection.close()
 
 
-def serve(command, port, requests):
-    """Runs a server, asks it from eight threads, ends it; returns the pids that answered."""
+def serve(command, port, requests, loads=1, says=""):
+    """Runs a server, asks it from eight threads, ends it; returns the pids that answered.
+
+    A worker that still loads its program may miss the end, so `loads` of them must have said
+    something before.
+    """
     with open("server.log", "w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             pids = [get(port, 0)]
             with ThreadPoolExecutor(8) as pool:
                 pids += pool.map(lambda number: get(port, number), range(1, requests))
+            deadline = time.monotonic() + 30
+            while Path("server.log").read_text().count(says) < loads:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
         finally:
             server.terminate()
             try:
@@ -154,8 +162,9 @@ def test_uwsgi_forks_in_c(options):
     command = [UWSGI, "--master", "--processes", "3", "--http-socket", f"127.0.0.1:{port}"]
     command += ["--need-app", "--die-on-term", "--module", "app:application", *options]
     command += ["--home", sys.prefix]
-    served, _ = serve(command, port, requests)
-    if "--lazy-apps" in options:  # each worker has a session of its own
+    lazy = "--lazy-apps" in options
+    served, _ = serve(command, port, requests, 3 if lazy else 1, "WSGI app 0")
+    if lazy:  # each worker has a session of its own
         spans = [s for b in spool_batches() for s in b["spans"] if s["end_ns"] is not None]
         assert sorted(s["index"] for s in spans if s["name"] == "model") == list(range(requests))
         assert sum(s["name"] == "cirron.session" for s in spans) == 3
