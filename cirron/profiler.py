@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _WAIT_S = 2.0  # what flush() and shutdown() may take
 _LAST_FLUSH_S = 0.5  # of it, kept for the records after the wait for files of tensors
-_FORK_WAIT_S = 0.05  # what a fork waits for our threads
+_FORK_WAIT_S = 0.05  # what a fork waits for the flusher
+_FORK_WAIT_FOR_SINK_S = 0.5  # which may hold a lock of sys.stdout
 
 # Reentrant: a log handler, a finaliser or a signal handler may call us while we hold it.
 _lock = threading.RLock()
@@ -366,7 +367,7 @@ def _before_fork() -> None:
     _lock.acquire(timeout=_WAIT_S)
     sink = _current._sink if _current is not None else None
     if sink is not None:
-        sink.leave_before_fork(_FORK_WAIT_S)
+        sink.leave_before_fork(_FORK_WAIT_FOR_SINK_S)
     else:
         _core.before_fork(_FORK_WAIT_S)
 

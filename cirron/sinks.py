@@ -36,7 +36,8 @@ def _log_writer() -> Callable[[list[str]], None]:
 
 def _write_stdout(lines: list[str]) -> None:
     if sys.stdout is not None:
-        print("\n".join(lines), flush=True)
+        sys.stdout.write("\n".join([*lines, ""]))  # at once: others print too
+        sys.stdout.flush()
 
 
 class Sink:
