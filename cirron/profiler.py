@@ -362,7 +362,7 @@ def _at_end_of_celery_worker(**_: object) -> None:
 def _before_fork() -> None:
     """Leaves no session half begun or ended, which the child couldn't go on with.
 
-    And no thread of ours: from 3.12 on, Python warns of forks beside other threads.
+    And no thread of ours: Python 3.12 warns of forks beside other threads.
     """
     _lock.acquire(timeout=_WAIT_S)
     sink = _current._sink if _current is not None else None
