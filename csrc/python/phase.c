@@ -76,7 +76,7 @@ static PyObject *call_in_scope(Phase *phase, PyObject *args, PyObject *kwargs) {
     PyObject *timer = phase->timer;
     if (scope == NULL) {
         PyErr_Clear();
-        cirron_count_lost_span();
+        cirron_process_lose_span();
         return PyObject_Call(phase->call, args, kwargs);
     }
     ((Scope *)scope)->kind = CIRRON_KIND_PHASE;
