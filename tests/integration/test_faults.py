@@ -50,7 +50,8 @@ def test_a_failed_call_costs_records_that_are_counted_and_nothing_else(
 # not but for wrong arguments; and what only waits, wakes or ends.
 LISTED = """
     sqrt fmin fmax fmaxf fminf sqrtf
-    __errno_location __sched_cpucount __tls_get_addr __cxa_finalize __gmon_start__ memchr
+    __errno_location __sched_cpucount __tls_get_addr __cxa_atexit
+    gettid __cxa_finalize __gmon_start__ memchr
     memcmp memcpy memmove memset memmem stpcpy strchr strcmp strcpy strlen strspn strerror
     qsort snprintf vsnprintf time clock_gettime nanosleep sched_yield sched_getaffinity
     sysconf getpid kill raise prctl syscall dirfd closedir dlsym mi_free timer_settime

@@ -112,6 +112,11 @@ CASES = {
         "ci.watch(Model(), 'a'); ci.watch(kept); fails(ci.watch, 1)",
         3000,
     ),
+    "cirron.wrap": (
+        RECORDING + "\nclass Model:\n    def fit(self, x): return self\nkept = ci.wrap(Model())",
+        "ci.wrap(Model()).fit([1]); ci.wrap(kept).fit([1]); fails(ci.wrap, 1)",
+        2000,
+    ),
     "Cirron.__init__": ("", "ci.Cirron(sample_rate=0.5); fails(ci.Cirron, sample_rate=2)", 1000),
     "Cirron.profile": ("", 'ci.Cirron(output="none").profile().shutdown()', 300),
     "Profiler.flush": (RECORDING, "profiler.flush()", 3000),

@@ -36,8 +36,12 @@ def stop_flusher(pid: int) -> int:
     """Stops the flusher's thread alone, as a disk that never answers does."""
     ptrace = ctypes.CDLL(None).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    (thread,) = [int(t.name) for t in tasks if (t / "comm").read_text() == "cirron-flusher\n"]
+    found: list[int] = []
+    deadline = time.monotonic() + 10
+    while not found and time.monotonic() < deadline:  # a new thread has yet to take its name
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        found = [int(t.name) for t in tasks if (t / "comm").read_text() == "cirron-flusher\n"]
+    (thread,) = found
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
         if ptrace(request, thread, None, None) != 0:
             pytest.skip("needs the right to stop a thread")
