@@ -103,8 +103,7 @@ bench-training: build/installed-test ## Measure what the hooks add to training w
 	$(BIN)/python benchmarks/training.py
 
 bench-peers: build/installed-test ## Install the other profilers, each on its own, and measure all
-	$(BIN)/python benchmarks/peers.py
-	@$(MAKE) --no-print-directory bench
+	$(BIN)/python benchmarks/peers
 
 ## Ship it
 

@@ -5,7 +5,6 @@ import platform
 import sys
 
 import hot_paths
-import peers
 import snapshots
 import volume
 from rich.console import Console
@@ -23,7 +22,6 @@ def main() -> None:
             (hot_paths, "hot paths"),
             (volume, "volume"),
             (snapshots, "snapshots"),
-            (peers, "peers"),
         )
         for part, name in parts:
             progress.add_task(f"measuring {name} ...", total=None)
