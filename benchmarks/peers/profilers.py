@@ -17,6 +17,7 @@ TORCH = "torch==2.13.0"
 _DROPS = "its queue of 2,048 spans drops what it has no room for"
 _NO_HOOKS = "has no hooks for a training loop"
 _NEEDS_NSIGHT = "keeps nothing by itself: NVIDIA Nsight, attached, would"
+_NOT_AT_END = "nothing flushes when the child ends; one that lived 6 s longer had all 1,000 stored"
 _AT_THE_END = "keeps everything in memory until it is stopped and saved"
 
 
@@ -56,6 +57,7 @@ PROFILERS = [
             "value": "an event of a span, which keeps its newest 128",
             "memory": _DROPS,
             "hooks": _NO_HOOKS,
+            "forked": _NOT_AT_END,
         },
     ),
     Profiler(
@@ -67,8 +69,8 @@ PROFILERS = [
             "profiler": "sends to a local stand-in for its agent, a process that only counts "
             "and whose time and memory are not in the figures",
             "value": "`set_metric`: a span keeps the last value of a name, without a time",
-            "memory": "its buffer of 20 MB drops what it has no room for",
             "hooks": _NO_HOOKS,
+            "forked": _NOT_AT_END,
         },
     ),
     Profiler(
@@ -93,7 +95,7 @@ PROFILERS = [
             "the default ring of 1,000,000 entries",
             "hooks": "traces every call, but knows no forward or backward",
             "killed": _AT_THE_END,
-            "forked": "started inside the program; its command line says that it follows children",
+            "forked": "started inside the program, not by its command line",
         },
     ),
     Profiler(
