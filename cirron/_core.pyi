@@ -186,6 +186,32 @@ class Phase:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
 
+@disjoint_base
+class LoopState:
+    """What the passes of a loop share."""
+
+    active: bool
+    timer: Any
+    steps: int
+
+@disjoint_base
+class LoaderPass:
+    """An iterator in front of a loader's, which opens a `step` and its `data_load`.
+
+    A subclass has `_decide()`, called before the first item, which sets `_trains`: whether
+    the pass has steps. At the end `_end()` is called, and `_fail(error)` when the source
+    raises; the step for which there was no item is still open then.
+    """
+
+    _loop: Any
+    _source: Any
+    _epoch: Scope | None
+    _step: Scope | None
+    _trains: bool | None
+    def __init__(self, loop: LoopState, source: Iterator[Any], epoch: Scope | None, /) -> None: ...
+    def __iter__(self) -> LoaderPass: ...
+    def __next__(self) -> Any: ...
+
 # ---- lifecycle: one session at a time; none of these raises once its arguments are right
 
 def start_session(

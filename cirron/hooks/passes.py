@@ -6,7 +6,6 @@ request, so the wait for its item is its first child; an epoch lasts as long as 
 
 from __future__ import annotations
 
-import contextlib
 from time import perf_counter_ns
 
 from cirron import _core
@@ -22,17 +21,10 @@ if TYPE_CHECKING:
 
 _NAME = "torch.data_load"
 
-# A step has no time for look-ups.
-_open_kinds, _kind_scope = _core.open_kinds, _core.kind_scope
-_STEP, _PHASE = _core.KIND_STEP, _core.KIND_PHASE
-
-# Within a batch of ci.batches it is ci.batches that says how long the item took. Within a
-# phase a loader is part of that phase, as the loader inside another loader is.
-_NOT_HERE = _core.KIND_BATCH | _core.KIND_PHASE
 _LOOP = _core.KIND_EPOCH | _core.KIND_STEP
 
 
-class Loop:
+class Loop(_core.LoopState):
     """What the passes of a session have in common.
 
     Args:
@@ -136,61 +128,15 @@ class Loop:
         self._registry.report(_NAME, error)
 
 
-class Pass:
+class Pass(_core.LoaderPass):
     """Stands in front of a loader's iterator, and looks like it to whoever asks.
 
     Who loses it, by `break` or an exception, closes the open step and epoch.
     """
 
-    __slots__ = ("_epoch", "_loop", "_source", "_step", "_trains")
+    __slots__ = ()
 
-    def __init__(self, loop: Loop, source: Iterator[Any], epoch: _core.Scope | None) -> None:
-        self._loop = loop
-        self._source = source
-        self._epoch = epoch
-        self._step: _core.Scope | None = None
-        self._trains: bool | None = None  # decided at the first item
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        loop = self._loop
-        step = self._step
-        if step is not None:
-            self._step = None
-            step.__exit__(None, None, None)
-            if loop.timer is not None:
-                loop.timer.end(step)
-            step = None
-        if not loop.active:
-            return next(self._source)
-        if self._trains is None:
-            self._decide()
-        kinds = _open_kinds()
-        if kinds & _NOT_HERE:
-            return next(self._source)
-        if self._trains and not kinds & _STEP:
-            step = _kind_scope(_STEP, "step", loop.steps)
-            self._step = step  # first, so that an interrupt after the entry finds it
-            if loop.timer is not None:
-                loop.timer.begin(step)
-            step.__enter__()
-        wait = _kind_scope(_PHASE, "data_load")
-        wait.__enter__()
-        try:
-            item = next(self._source)
-        except StopIteration:
-            self._end(wait)
-            raise
-        except BaseException as error:
-            self._fail(wait, error)
-            raise
-        wait.__exit__(None, None, None)
-        if step is not None:
-            step.attrs["data_load_ns"] = wait.end_ns - wait.start_ns  # type: ignore[operator]
-            loop.steps += 1
-        return item
+    _loop: Loop
 
     def _decide(self) -> None:
         self._trains = self._loop.is_training()
@@ -200,16 +146,13 @@ class Pass:
             self._epoch = None
             self._loop.epochs -= 1
 
-    def _end(self, wait: _core.Scope) -> None:
+    def _end(self) -> None:
         """There is no further item: the wait for it was no step."""
-        if not _core.discard(wait):
-            wait.__exit__(None, None, None)
         if self._step is not None and self._loop.discard(self._step):
             self._step = None
         self._close()
 
-    def _fail(self, wait: _core.Scope, error: BaseException) -> None:
-        wait.__exit__(type(error), error, None)
+    def _fail(self, error: BaseException) -> None:
         step, self._step = self._step, None
         if step is not None:
             self._loop.steps += 1
@@ -224,14 +167,13 @@ class Pass:
             self._loop.close_epoch(epoch)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # not initialised
-            self._close()
+        self._close()
 
     def __len__(self) -> int:
-        return len(self._source)  # type: ignore[arg-type]
+        return len(self._source)
 
     def __getattr__(self, name: str) -> Any:
-        if name in Pass.__slots__:
+        if name == "_source":
             raise AttributeError(name)  # a copy that was not initialised
         return getattr(self._source, name)
 

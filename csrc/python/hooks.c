@@ -4,6 +4,7 @@
  */
 #include "python/hooks.h"
 
+#include "python/loader_pass.h"
 #include "python/phase.h"
 #include "python/recording.h"
 #include "python/scope.h"
@@ -61,15 +62,19 @@ static PyObject *open_kinds(PyObject *module, PyObject *ignored) {
     return PyLong_FromUnsignedLong(cirron_open_kinds());
 }
 
-static PyObject *request_batch(PyObject *module, PyObject *iterator) {
-    (void)module;
+PyObject *cirron_next(PyObject *iterator) {
     iternextfunc next = (iternextfunc)PyType_GetSlot(Py_TYPE(iterator), Py_tp_iternext);
     if (next == NULL) {
         PyErr_SetString(PyExc_TypeError, "not an iterator");
         return NULL;
     }
+    return next(iterator);
+}
+
+static PyObject *request_batch(PyObject *module, PyObject *iterator) {
+    (void)module;
     requests++;
-    PyObject *item = next(iterator);
+    PyObject *item = cirron_next(iterator);
     requests--;
     if (item == NULL && !PyErr_Occurred()) {
         PyErr_SetNone(PyExc_StopIteration);
@@ -183,5 +188,5 @@ int cirron_hooks_init(PyObject *module) {
         PyModule_AddIntConstant(module, "KIND_OPTIMIZER", CIRRON_KIND_OPTIMIZER) != 0) {
         return -1;
     }
-    return cirron_phase_init(module);
+    return cirron_phase_init(module) != 0 ? -1 : cirron_loader_pass_init(module);
 }

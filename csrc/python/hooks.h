@@ -12,9 +12,12 @@
  * own counts as inside a phase, so that hooks open nothing there. */
 uint32_t cirron_open_kinds(void);
 
+/* What next(iterator) returns; at the end NULL, perhaps without an exception. */
+PyObject *cirron_next(PyObject *iterator);
+
 extern PyMethodDef cirron_hooks_methods[];
 
-/* Adds the functions and the type Phase. */
+/* Adds the functions and the types Phase, LoopState and LoaderPass. */
 int cirron_hooks_init(PyObject *module);
 
 #endif

@@ -15,8 +15,8 @@
 
 #include "python/hooks.h"
 #include "python/recording.h"
-#include "python/scope.h"
 #include "python/text.h"
+#include "python/timed_scope.h"
 
 typedef struct Phase {
     PyObject_HEAD
@@ -36,62 +36,28 @@ static bool is_passed_over(Phase *phase, PyObject *args) {
            PyType_IsSubtype(Py_TYPE(PyTuple_GetItem(args, 0)), (PyTypeObject *)phase->passed_over);
 }
 
-/* Drops what the hooks' own Python raised: they report for themselves. */
-static void drop(PyObject *result) {
-    if (result == NULL) {
-        cirron_drop_exception();
-    }
-    Py_XDECREF(result);
-}
-
 static void call_first(Phase *phase, PyObject *args) {
     PyObject *first = phase->first; /* Owned now */
     Py_INCREF(Py_None);
     phase->first = Py_None;
-    drop(PyObject_CallFunctionObjArgs(first, PyTuple_GetItem(args, 0), NULL));
+    PyObject *result = PyObject_CallFunctionObjArgs(first, PyTuple_GetItem(args, 0), NULL);
+    if (result == NULL) {
+        cirron_drop_exception(); /* the hooks' own Python reports for itself */
+    }
+    Py_XDECREF(result);
     Py_DECREF(first);
 }
 
-/* An exception that was set stays set, and is the span's error. */
-static void close_scope(PyObject *scope) {
-    PyObject *error[3];
-    PyErr_Fetch(&error[0], &error[1], &error[2]);
-    if (error[0] != NULL) {
-        PyErr_NormalizeException(&error[0], &error[1], &error[2]);
-    }
-    drop(cirron_scope_exit(scope, error, error[0] != NULL ? 2 : 0));
-    PyErr_Restore(error[0], error[1], error[2]);
-}
-
-/* The timer looks at the GPU's clock; an exception that was set stays set. */
-static void tell_timer(PyObject *timer, const char *event, PyObject *scope) {
-    PyObject *error[3];
-    PyErr_Fetch(&error[0], &error[1], &error[2]);
-    drop(PyObject_CallMethod(timer, event, "O", scope));
-    PyErr_Restore(error[0], error[1], error[2]);
-}
-
 static PyObject *call_in_scope(Phase *phase, PyObject *args, PyObject *kwargs) {
-    PyObject *scope = (PyObject *)cirron_scope_new(phase->name); /* Owned, as the next */
-    PyObject *timer = phase->timer;
-    if (scope == NULL) {
-        PyErr_Clear();
-        cirron_process_lose_span();
-        return PyObject_Call(phase->call, args, kwargs);
-    }
-    ((Scope *)scope)->kind = CIRRON_KIND_PHASE;
+    PyObject *timer = phase->timer; /* Owned, as the next */
     Py_INCREF(timer);
-    if (timer != Py_None) {
-        tell_timer(timer, "begin", scope);
-    }
-    drop(cirron_scope_enter(scope, NULL));
+    Scope *scope = cirron_timed_open(phase->name, CIRRON_KIND_PHASE, NULL, timer);
     PyObject *result = PyObject_Call(phase->call, args, kwargs);
-    close_scope(scope);
-    if (timer != Py_None) {
-        tell_timer(timer, "end", scope);
+    if (scope != NULL) {
+        cirron_timed_close(scope, timer);
+        Py_DECREF(scope);
     }
     Py_DECREF(timer);
-    Py_DECREF(scope);
     return result;
 }
 
