@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -81,13 +82,15 @@ def step_us(loop: Loop, repeats: int) -> float:
     return (time.process_time_ns() - start) / (repeats * 2 * STEPS * 1e3)
 
 
-def added(loop: Loop, repeats: int, path: str) -> tuple[float, float]:
+def added(
+    loop: Loop, repeats: int, path: str, snapshots: Literal["none"] | None = None
+) -> tuple[float, float]:
     """(us that a recorded step has more, us of a bare one)."""
     step_us(loop, repeats)
     more, bare = [], []
     for _ in range(ROUNDS):
         before = step_us(loop, repeats)
-        with ci.profile(path=path):
+        with ci.profile(path=path, snapshots=snapshots):
             step_us(loop, max(repeats // 4, 1))
             recorded = step_us(loop, repeats)
         loop()
@@ -158,7 +161,9 @@ def figures() -> list[Figure]:
     with tempfile.TemporaryDirectory() as path:
         rows.append(forward_in_floors(path))
         loop = training(mlp)
-        rows.append(row("MLP 32-16-4, batch 8", "8 us and 3 %", added(loop, 20, path)))
+        hooks = added(loop, 20, path, snapshots="none")
+        rows.append(row("MLP 32-16-4, batch 8, hooks", "8 us and 3 %", hooks))
+        rows.append(row("the same, with snapshots of each epoch", "", added(loop, 20, path)))
         rows.append(row("the same, no hooks", "1.5 %", added_by_empty_session(loop, 100, path)))
         rows.append(row("small CNN, batch 32", "1 %", added(training(cnn), 1, path)))
         rows.append(
