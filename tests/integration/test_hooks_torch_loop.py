@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset  # noqa: E402
 from training import Run, loader, names, spans, tree  # noqa: E402
 
 import cirron as ci  # noqa: E402
+from cirron import _core  # noqa: E402
 from cirron.hooks.registry import owning_loop  # noqa: E402
 
 FULL = "data_load forward backward optimizer_step"
@@ -121,6 +122,16 @@ def test_break_closes_them_with_any_workers(session, options):
         epoch[0]
           step[0]: data_load
     """)
+
+
+def test_recording_that_is_switched_off_in_a_pass_leaves_the_loop_alone(session):
+    seen = []
+    for x in DataLoader(range(4), batch_size=None):
+        seen.append(x)
+        _core.set_enabled(len(seen) != 2)
+    assert seen == [0, 1, 2, 3]
+    assert [span["index"] for span in spans("step")] == [0, 1, 3]
+    assert ci.health()["scope_depth"] == 0
 
 
 def test_exception_in_a_step_passes_and_closes_all(session):
