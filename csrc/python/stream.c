@@ -121,8 +121,8 @@ static PyObject *next_item(PyObject *self) {
     return item;
 }
 
-/* source.<method>(*args) in a turn, as an item. */
-static PyObject *item_of_call(PyObject *self, const char *method, PyObject *args) {
+/* source.<method>(*args) in a turn: an item, or what closed the stream. */
+static PyObject *call_in_turn(PyObject *self, const char *method, PyObject *args, bool closes) {
     cirron_stream *stream = (cirron_stream *)self;
     if (cirron_stream_check(stream) != 0) {
         return NULL;
@@ -135,47 +135,32 @@ static PyObject *item_of_call(PyObject *self, const char *method, PyObject *args
     Py_INCREF((PyObject *)span);
     PyObject *before;
     cirron_stream_begin_turn(span, &before);
-    PyObject *item = end_turn(span, before, PyObject_CallObject(callable, args));
+    PyObject *result = PyObject_CallObject(callable, args);
+    if (closes && result != NULL) {
+        cirron_stream_end_turn(span, before);
+        cirron_stream_closed(span);
+    } else {
+        (void)end_turn(span, before, result);
+    }
     Py_DECREF(callable);
     Py_DECREF((PyObject *)span);
-    return item;
+    return result;
 }
 
 static PyObject *send_item(PyObject *self, PyObject *value) {
     PyObject *args = PyTuple_Pack(1, value);
-    PyObject *item = args != NULL ? item_of_call(self, "send", args) : NULL;
+    PyObject *item = args != NULL ? call_in_turn(self, "send", args, false) : NULL;
     Py_XDECREF(args);
     return item;
 }
 
 static PyObject *throw_item(PyObject *self, PyObject *args) {
-    return item_of_call(self, "throw", args);
+    return call_in_turn(self, "throw", args, false);
 }
 
 static PyObject *close_stream(PyObject *self, PyObject *ignored) {
-    cirron_stream *stream = (cirron_stream *)self;
     (void)ignored;
-    if (cirron_stream_check(stream) != 0) {
-        return NULL;
-    }
-    PyObject *callable = PyObject_GetAttrString(stream->source, "close");
-    if (callable == NULL) {
-        return NULL;
-    }
-    cirron_stream_span *span = stream->span;
-    Py_INCREF((PyObject *)span);
-    PyObject *before;
-    cirron_stream_begin_turn(span, &before);
-    PyObject *result = PyObject_CallNoArgs(callable);
-    cirron_stream_end_turn(span, before);
-    if (result != NULL) {
-        cirron_stream_closed(span);
-    } else {
-        cirron_stream_stopped(span); /* it raised */
-    }
-    Py_DECREF(callable);
-    Py_DECREF((PyObject *)span);
-    return result;
+    return call_in_turn(self, "close", NULL, true);
 }
 
 /* An iterator whose iter() is another gets a Stream around that, with the same span. */
