@@ -157,6 +157,21 @@ def publish(
 ) -> None:
     """Writes the record of a closed scope that held it back."""
 
+def open_optimizer_step(
+    timer: Any, carrier: type[tuple[Any, ...]], args: tuple[Any, ...], kwargs: dict[str, Any], /
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of an optimizer's step, as a `carrier`, with its open span.
+
+    The span is the attribute `span` and closes when it is deleted, at the latest with the
+    arguments. None where the step is part of another span.
+
+    Args:
+        timer: has begin(scope) and end(scope), or None.
+        carrier: a subclass of tuple whose instances have attributes.
+        args: of the step.
+        kwargs: of the step.
+    """
+
 @final
 class Phase:
     """A callable in front of another, whose calls are spans, unless within a phase.
@@ -428,18 +443,26 @@ def read_safetensors(file: int, /) -> list[tuple[str, str, tuple[int, ...], int,
 
 # ---- snapshots
 
-def tensor_stats(array: object, /) -> dict[str, Any]:
+@final
+class TensorStats:
+    """Statistics of an array's finite values. A record takes it as the value of `stats`."""
+
+    @property
+    def nan_count(self) -> int: ...
+    @property
+    def inf_count(self) -> int: ...
+    def as_dict(self) -> dict[str, Any]:
+        """mean, std (of the population), min, max, norm (L2) and histogram, which is
+        {"bins": 17 edges, "counts": 16} as numpy.histogram makes it. Each is None without a
+        finite value."""
+
+def tensor_stats(array: object, /) -> TensorStats:
     """Statistics of the finite values of an array, read without a copy.
 
     Args:
         array: anything that offers the buffer protocol or DLPack in the CPU's memory: NumPy
-            arrays, PyTorch tensors (detached), memoryviews. Floats of 16 to 64 bits with
-            bfloat16, integers, bool; any strides.
-
-    Returns:
-        shape (a tuple), dtype (NumPy's name), mean, std (of the population), min, max, norm
-        (L2), histogram ({"bins": 17 edges, "counts": 16} as numpy.histogram makes it),
-        nan_count, inf_count. Without a finite value the floats and the histogram are None.
+            arrays, PyTorch tensors (detached), memoryviews; or a DLPack capsule, which is
+            consumed. Floats of 16 to 64 bits with bfloat16, integers, bool; any strides.
 
     Raises:
         TypeError: no such protocol, or the array is on a device.

@@ -125,27 +125,16 @@ class _Hooks:
         long as the step does.
         """
         is_compiling, loop = self._torch.compiler.is_compiling, self._loop
-        open_kinds, kind_scope = _core.open_kinds, _core.kind_scope
-        inside, kind = _INSIDE, _core.KIND_OPTIMIZER
+        open_step = _core.open_optimizer_step
 
         def before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
-            if is_compiling() or open_kinds() & inside:
+            if is_compiling():
                 return None
-            try:
-                guard = _StepArgs(args)
-                guard.loop = loop
-                guard.scope = scope = kind_scope(kind, "optimizer_step")
-                if loop.timer is not None:
-                    loop.timer.begin(scope)
-                scope.__enter__()
-                return guard, kwargs
-            except Exception as error:
-                self._session.report("torch.optimizer_step", error)
-                return None
+            return open_step(loop.timer, _StepArgs, args, kwargs)
 
         def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
             if type(args) is _StepArgs:
-                args.close()
+                del args.span
 
         module = sys.modules["torch.optim.optimizer"]  # torch.optim hides it
         handles = [
@@ -208,6 +197,8 @@ class _Hooks:
 
     def _first_forward(self, module: Any) -> None:
         """Takes notice of the model, which is the first module that has parameters."""
+        if module is self._model():
+            return
         try:
             if not module.training or next(module.parameters(), None) is None:
                 self._training_begins()
@@ -304,16 +295,4 @@ def _nothing() -> None:
 class _StepArgs(tuple[object, ...]):
     """The arguments of an optimizer's step; the span closes with them at the latest."""
 
-    loop: Loop
-    scope: _core.Scope | None
-
-    def close(self) -> None:
-        """Closes the span, once."""
-        scope = self.scope
-        if scope is not None:
-            self.scope = None
-            scope.__exit__(None, None, None)
-            if self.loop.timer is not None:
-                self.loop.timer.end(scope)
-
-    __del__ = close
+    span: object

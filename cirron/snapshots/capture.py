@@ -25,8 +25,6 @@ from cirron.snapshots.watch import forget, watched_models
 from cirron.snapshots.writer import BUDGET_BYTES, Writer
 
 _EPOCHS_REMEMBERED = 64  # nested and parallel ones
-_STATS = ("mean", "std", "min", "max", "norm", "histogram")
-_COUNTS = ("nan_count", "inf_count")
 _ID_DIGITS = 13  # of an id: 52 random bits
 
 
@@ -107,8 +105,11 @@ class Snapshots:
             if isinstance(stats, str):
                 record["attrs"]["no_stats"] = stats
             else:
-                record["stats"] = {name: stats[name] for name in _STATS}
-                record["attrs"] = {name: stats[name] for name in _COUNTS if stats[name] != 0}
+                record["stats"] = stats.values
+                if stats.nan_count:
+                    record["attrs"]["nan_count"] = stats.nan_count
+                if stats.inf_count:
+                    record["attrs"]["inf_count"] = stats.inf_count
             _core.record_snapshot(record)
             records.append(record)
         return records

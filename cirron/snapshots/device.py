@@ -1,6 +1,6 @@
 """Statistics of torch tensors by torch's own operations, for tensors in a device's memory.
 
-They are those of `_core.tensor_stats`. Nothing is waited for until the results of all
+They are those of `_core.TensorStats`. Nothing is waited for until the results of all
 tensors are fetched, and no operation is used that torch calls nondeterministic.
 """
 
@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from cirron import _core
+from cirron.snapshots.tensors import Statistics
 
 _BUCKETS = 16
 _PIECE = 1 << 20  # elements that are looked at together: some 50 MB of the device's memory
 
 
-def statistics_on_device(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
+def statistics_on_device(tensors: Sequence[Any]) -> list[Statistics | str]:
     """Returns the statistics of dense, real tensors that lie on one device.
 
     A string in place of them says why there are none.
     """
     torch = sys.modules["torch"]
-    found: list[dict[str, Any] | str] = []
+    found: list[str] = []
     results = []
     with torch.no_grad():
         for tensor in tensors:
@@ -35,7 +36,7 @@ def statistics_on_device(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
                 found.append(f"{type(error).__name__}: {error}")
         numbers = iter(torch.stack(results).cpu().tolist() if results else ())
     return [
-        reason or _as_dict(torch, tensor, next(numbers))
+        reason or _statistics(torch, tensor, next(numbers))
         for tensor, reason in zip(tensors, found, strict=True)
     ]
 
@@ -72,20 +73,20 @@ def _reduce(torch: Any, tensor: Any) -> Any:
     return torch.cat([torch.stack([moment.to(torch.float64) for moment in moments]), above])
 
 
-def _as_dict(torch: Any, tensor: Any, numbers: list[float]) -> dict[str, Any]:
+def _statistics(torch: Any, tensor: Any, numbers: list[float]) -> Statistics:
     mean, deviations, low, high, squares, nans, infinities, *above = numbers
     count = tensor.numel() - int(nans) - int(infinities)
-    counts = {"nan_count": int(nans), "inf_count": int(infinities)}
     if count == 0:  # what then is said of nothing is the kernel's to know
-        return _core.tensor_stats(torch.empty(0, device="cpu")) | counts
+        nothing = _core.tensor_stats(torch.empty(0, device="cpu"))
+        return Statistics(nothing, int(nans), int(infinities))
     at_least = [count, *(int(number) for number in above), 0]
     bins = [low + (high - low) * i / _BUCKETS for i in range(_BUCKETS + 1)]
     held = [more - less for more, less in itertools.pairwise(at_least)]
     if low == high:  # and so are the buckets of a single value
         single = torch.tensor([low], dtype=torch.float64, device="cpu")
-        histogram = _core.tensor_stats(single)["histogram"]
+        histogram = _core.tensor_stats(single).as_dict()["histogram"]
         bins, held = histogram["bins"], [one * count for one in histogram["counts"]]
-    return counts | {
+    values = {
         "mean": mean,
         "std": math.sqrt(deviations / count),
         "min": low,
@@ -93,3 +94,4 @@ def _as_dict(torch: Any, tensor: Any, numbers: list[float]) -> dict[str, Any]:
         "norm": math.sqrt(squares),
         "histogram": {"bins": bins, "counts": held},
     }
+    return Statistics(values, int(nans), int(infinities))

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cirron import _core
 from cirron.snapshots.watch import is_keras, unused
@@ -20,8 +19,7 @@ GRADIENTS = "gradients"
 _TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """A tensor of torch, detached, or an array of NumPy; it shares the model's memory or not."""
 
     name: str
@@ -32,12 +30,21 @@ class Named:
     @property
     def shape(self) -> list[int]:
         """Its sizes."""
-        return [int(size) for size in self.tensor.shape]
+        return list(self.tensor.shape)
 
     @property
     def dtype(self) -> str:
         """What NumPy calls its type, such as `float32`."""
         return str(self.tensor.dtype).removeprefix("torch.")
+
+
+class Statistics(NamedTuple):
+    """Of the finite values of a tensor."""
+
+    values: _core.TensorStats | dict[str, Any]
+    """What a record holds as `stats`."""
+    nan_count: int
+    inf_count: int
 
 
 def named_tensors(model: Any, prefix: str) -> list[Named]:
@@ -105,12 +112,12 @@ def obstacle(tensor: Any) -> str | None:
     return None
 
 
-def statistics(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
-    """Returns what `_core.tensor_stats` says of each tensor, or why there is nothing to say.
+def statistics(tensors: Sequence[Any]) -> list[Statistics | str]:
+    """Returns the statistics of each tensor, or why there are none.
 
     Tensors in the memory of a device are reduced there, and all results come over at once.
     """
-    found: list[dict[str, Any] | str] = []
+    found: list[Statistics | str] = []
     on_devices: dict[Any, list[int]] = {}
     for number, tensor in enumerate(tensors):
         reason = obstacle(tensor)
@@ -128,20 +135,24 @@ def statistics(tensors: Sequence[Any]) -> list[dict[str, Any] | str]:
 
 
 def _is_on_host(tensor: Any) -> bool:
-    return getattr(getattr(tensor, "device", None), "type", "cpu") == "cpu"  # NumPy's is a str
+    return getattr(tensor, "is_cpu", True)  # NumPy's arrays always are
 
 
-def _of_host(tensor: Any) -> dict[str, Any] | str:
+def _of_host(tensor: Any) -> Statistics | str:
     try:
-        return _core.tensor_stats(_widened(tensor))
+        stats = _core.tensor_stats(_readable(tensor))
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
         return str(error)
+    return Statistics(stats, stats.nan_count, stats.inf_count)
 
 
-def _widened(tensor: Any) -> Any:
-    """A copy in float32 of what the kernel does not read: floats of 8 bits, NumPy's bfloat16."""
+def _readable(tensor: Any) -> Any:
+    """What the kernel reads: of floats of 8 bits and NumPy's bfloat16 a copy in float32."""
     if hasattr(tensor, "detach"):
-        return tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+        if tensor.itemsize == 1 and tensor.is_floating_point():
+            tensor = tensor.float()
+        # What tensor.__dlpack__() does, without its Python, which takes longer than all else.
+        return sys.modules["torch"].utils.dlpack.to_dlpack(tensor)
     return tensor.astype("float32") if tensor.dtype.kind == "V" else tensor
 
 

@@ -9,25 +9,14 @@
 /* A row of at least so many elements is not worth copying. */
 enum { LONG_ROW = 256 };
 
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[CIRRON_DTYPE_COUNT] = {
-    [CIRRON_FLOAT16] = {"float16", 2}, [CIRRON_BFLOAT16] = {"bfloat16", 2},
-    [CIRRON_FLOAT32] = {"float32", 4}, [CIRRON_FLOAT64] = {"float64", 8},
-    [CIRRON_INT8] = {"int8", 1},       [CIRRON_INT16] = {"int16", 2},
-    [CIRRON_INT32] = {"int32", 4},     [CIRRON_INT64] = {"int64", 8},
-    [CIRRON_UINT8] = {"uint8", 1},     [CIRRON_UINT16] = {"uint16", 2},
-    [CIRRON_UINT32] = {"uint32", 4},   [CIRRON_UINT64] = {"uint64", 8},
-    [CIRRON_BOOL] = {"bool", 1},
-};
-
-const char *cirron_dtype_name(cirron_dtype dtype) {
-    return dtypes[dtype].name;
-}
-
 size_t cirron_dtype_size(cirron_dtype dtype) {
-    return dtypes[dtype].size;
+    static const uint8_t sizes[CIRRON_DTYPE_COUNT] = {
+        [CIRRON_FLOAT16] = 2, [CIRRON_BFLOAT16] = 2, [CIRRON_FLOAT32] = 4, [CIRRON_FLOAT64] = 8,
+        [CIRRON_INT8] = 1,    [CIRRON_INT16] = 2,    [CIRRON_INT32] = 4,   [CIRRON_INT64] = 8,
+        [CIRRON_UINT8] = 1,   [CIRRON_UINT16] = 2,   [CIRRON_UINT32] = 4,  [CIRRON_UINT64] = 8,
+        [CIRRON_BOOL] = 1,
+    };
+    return sizes[dtype];
 }
 
 /* The number of elements; false when there can't be so many. */

@@ -39,8 +39,6 @@ typedef struct cirron_array {
     const int64_t *strides; /* bytes, of either sign; NULL: C order without gaps */
 } cirron_array;
 
-/* NumPy's name. */
-const char *cirron_dtype_name(cirron_dtype dtype);
 size_t cirron_dtype_size(cirron_dtype dtype);
 
 enum { CIRRON_WALK_COPY = 2048 }; /* elements that are gathered at a time */

@@ -4,6 +4,7 @@
 #include "python/attrs.h"
 
 #include "core/json_writer.h"
+#include "python/tensor_stats.h"
 #include "python/text.h"
 
 static const char truncated_item[] = "\"cirron.attrs_truncated\":true}";
@@ -172,6 +173,9 @@ static int encode_value(cirron_buffer *out, PyObject *value, int level) {
     }
     if (level <= MAX_LEVELS && PyDict_Check(value)) {
         return encode_dict(out, value, level);
+    }
+    if (cirron_tensor_stats_check(value)) {
+        return cirron_tensor_stats_encode(value, out);
     }
     PyObject *item = cirron_numpy_item(value);
     if (item != NULL && (PyLong_Check(item) || PyFloat_Check(item) || PyUnicode_Check(item))) {

@@ -30,10 +30,9 @@ typedef struct LoaderPass {
  * phase a loader is part of that phase, as the loader inside another loader is. */
 enum { NOT_HERE = CIRRON_KIND_BATCH | CIRRON_KIND_PHASE };
 
-static PyTypeObject *loop_type;  /* Owned */
-static PyObject *step_name;      /* Owned: "step" */
-static PyObject *wait_name;      /* Owned: "data_load" */
-static PyObject *wait_attribute; /* Owned: "data_load_ns" */
+static PyTypeObject *loop_type; /* Owned */
+static PyObject *step_name;     /* Owned: "step" */
+static PyObject *wait_name;     /* Owned: "data_load" */
 
 static PyObject *timer_of(const LoopState *loop) {
     return loop->timer != NULL ? loop->timer : Py_None;
@@ -69,12 +68,9 @@ static void close_wait(LoopState *loop, Scope *wait, Scope *step) {
     }
     loop->steps++;
     if (wait != NULL && wait->end_ns != 0) {
-        PyObject *attrs = cirron_scope_attrs(step); /* Borrowed */
-        PyObject *took = PyLong_FromLongLong(wait->end_ns - wait->start_ns);
-        if (attrs == NULL || took == NULL || PyDict_SetItem(attrs, wait_attribute, took) != 0) {
+        if (cirron_scope_set_data_load_ns(step, wait->end_ns - wait->start_ns) != 0) {
             PyErr_Clear(); /* no memory: the step stays without it */
         }
-        Py_XDECREF(took);
     }
 }
 
@@ -272,11 +268,10 @@ static PyType_Spec pass_spec = {
 int cirron_loader_pass_init(PyObject *module) {
     step_name = PyUnicode_InternFromString("step");
     wait_name = PyUnicode_InternFromString("data_load");
-    wait_attribute = PyUnicode_InternFromString("data_load_ns");
     loop_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &loop_spec, NULL);
     PyObject *type = PyType_FromModuleAndSpec(module, &pass_spec, NULL);
-    if (step_name == NULL || wait_name == NULL || wait_attribute == NULL || loop_type == NULL ||
-        type == NULL || PyModule_AddObjectRef(module, "LoopState", (PyObject *)loop_type) != 0) {
+    if (step_name == NULL || wait_name == NULL || loop_type == NULL || type == NULL ||
+        PyModule_AddObjectRef(module, "LoopState", (PyObject *)loop_type) != 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "LoaderPass", type);

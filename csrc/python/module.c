@@ -94,7 +94,7 @@ static int exec_module(PyObject *module) {
         cirron_stream_init(module) != 0 || cirron_table_init_types(module) != 0 ||
         cirron_export_init_types(module) != 0 || cirron_records_init(module) != 0 ||
         cirron_tree_chunks_init(module) != 0 || cirron_lifecycle_init(module) != 0 ||
-        cirron_hooks_init(module) != 0 ||
+        cirron_hooks_init(module) != 0 || cirron_tensor_stats_init(module) != 0 ||
         PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
         return -1;
     }

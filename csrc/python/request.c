@@ -37,7 +37,7 @@ PyObject *cirron_open_request(PyObject *module, PyObject *ignored) {
     cirron_recorder *recorder = cirron_the_recording.enabled ? cirron_recorder_get() : NULL;
     if (recorder != NULL) {
         scope->request_id = uuid4(recorder);
-        scope->is_request = true;
+        scope->own_attr = OWN_REQUEST_ID;
     }
     Py_XDECREF(cirron_scope_enter((PyObject *)scope, ignored));
     if (scope->frame != NULL) {

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/id.h"
+#include "core/json_writer.h"
 #include "python/attrs.h"
 #include "python/names.h"
 #include "python/recording.h"
@@ -339,15 +340,26 @@ static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_bu
     }
 }
 
-/* {"request_id":"<32 hex digits>"}, the attributes of a request that has no other. */
-static size_t write_request_id(const Scope *scope, char text[64]) {
-    static const char before[] = "{\"request_id\":\"";
-    static const char after[] = "\"}";
-    size_t len = sizeof before - 1;
-    memcpy(text, before, len);
-    cirron_id_to_hex(&scope->request_id, text + len);
-    memcpy(text + len + 32, after, sizeof after - 1);
-    return len + 32 + sizeof after - 1;
+#define PUT(at, literal) (memcpy(at, literal, sizeof(literal) - 1), (at) + sizeof(literal) - 1)
+
+/* The attributes of a scope that has none but its own, or nothing. Returns the length. */
+static size_t write_own_attr(const Scope *scope, char text[64]) {
+    char *at = text;
+    switch (scope->own_attr) {
+    case OWN_REQUEST_ID:
+        at = PUT(at, "{\"request_id\":\"");
+        cirron_id_to_hex(&scope->request_id, at);
+        at = PUT(at + 32, "\"}");
+        break;
+    case OWN_DATA_LOAD_NS:
+        at = PUT(at, "{\"data_load_ns\":");
+        at = cirron_json_put_int(at, scope->data_load_ns);
+        at = PUT(at, "}");
+        break;
+    default:
+        break;
+    }
+    return (size_t)(at - text);
 }
 
 /* Everything that can run user code comes before a record is reserved. */
@@ -362,7 +374,7 @@ __attribute__((always_inline)) static inline void record_scope(Scope *scope,
     }
     if (scope->attrs == NULL && scope->big_index == NULL) {
         char text[64] = "";
-        size_t len = scope->is_request ? write_request_id(scope, text) : 0;
+        size_t len = write_own_attr(scope, text);
         record_span(scope, recorder, &(cirron_buffer){.data = text, .len = len});
         return;
     }

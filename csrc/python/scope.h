@@ -16,6 +16,13 @@ enum scope_state {
     SCOPE_HELD, /* closed, and its record is still to be published */
 };
 
+/* An attribute that costs no dict while the scope has no other. */
+enum scope_own_attr {
+    OWN_NONE,
+    OWN_REQUEST_ID,
+    OWN_DATA_LOAD_NS,
+};
+
 typedef struct Scope {
     PyObject_HEAD
     PyObject *name;      /* Owned */
@@ -23,7 +30,10 @@ typedef struct Scope {
     PyObject *big_index; /* Owned, or NULL: an index outside int64 */
     cirron_frame *frame; /* Owned, or NULL: never recorded */
     cirron_id parent_id;
-    cirron_id request_id;
+    union { /* by own_attr */
+        cirron_id request_id;
+        int64_t data_load_ns;
+    };
     int64_t index;
     int64_t opened_ns; /* monotonic */
     int64_t start_ns;  /* 0: not opened, or disabled then */
@@ -34,10 +44,10 @@ typedef struct Scope {
     uint64_t thread_id;
     uint8_t state; /* these eight are set to 0 at once */
     uint8_t kind;  /* cirron_kind bits */
+    uint8_t own_attr;
     bool has_parent;
     bool has_index;
     bool has_cpu;
-    bool is_request;   /* request_id is an attribute */
     bool holds_record; /* closing leaves the record to cirron_scope_publish */
     bool has_gpu;      /* and the next, where the record is held */
     bool has_memory;
@@ -49,6 +59,9 @@ int cirron_scope_init(PyObject *module);
 
 /* A new Scope, not entered, without index and attributes; NULL with an exception. */
 Scope *cirron_scope_new(PyObject *name);
+
+/* Sets its attribute data_load_ns; -1 with an exception. */
+int cirron_scope_set_data_load_ns(Scope *scope, int64_t ns);
 
 /* Its attributes, borrowed, made when there are none yet; NULL with an exception. */
 PyObject *cirron_scope_attrs(Scope *scope);

@@ -37,7 +37,7 @@ Scope *cirron_scope_new(PyObject *name) {
     scope->has_parent = false;
     scope->has_index = false;
     scope->has_cpu = false;
-    scope->is_request = false;
+    scope->own_attr = OWN_NONE;
     scope->holds_record = false;
     scope->has_gpu = false;
     return scope;
@@ -53,17 +53,34 @@ static PyObject *hex_of(const cirron_id *id) {
     return PyUnicode_FromStringAndSize(hex, sizeof hex);
 }
 
+/* Takes `value` over. */
+static int set_item(PyObject *dict, const char *key, PyObject *value) {
+    int status = value != NULL ? PyDict_SetItemString(dict, key, value) : -1;
+    Py_XDECREF(value);
+    return status;
+}
+
+int cirron_scope_set_data_load_ns(Scope *scope, int64_t ns) {
+    if (scope->attrs != NULL) {
+        return set_item(scope->attrs, "data_load_ns", PyLong_FromLongLong(ns));
+    }
+    scope->own_attr = OWN_DATA_LOAD_NS;
+    scope->data_load_ns = ns;
+    return 0;
+}
+
 PyObject *cirron_scope_attrs(Scope *scope) {
     if (scope->attrs != NULL) {
         return scope->attrs;
     }
     PyObject *attrs = PyDict_New();
-    if (attrs != NULL && scope->is_request) {
-        PyObject *request_id = hex_of(&scope->request_id);
-        if (request_id == NULL || PyDict_SetItemString(attrs, "request_id", request_id) != 0) {
-            Py_CLEAR(attrs);
-        }
-        Py_XDECREF(request_id);
+    if (attrs != NULL && scope->own_attr == OWN_REQUEST_ID &&
+        set_item(attrs, "request_id", hex_of(&scope->request_id)) != 0) {
+        Py_CLEAR(attrs);
+    }
+    if (attrs != NULL && scope->own_attr == OWN_DATA_LOAD_NS &&
+        set_item(attrs, "data_load_ns", PyLong_FromLongLong(scope->data_load_ns)) != 0) {
+        Py_CLEAR(attrs);
     }
     if (attrs != NULL) {
         scope->attrs = attrs;

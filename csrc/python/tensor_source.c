@@ -241,19 +241,20 @@ static int borrow_tensor(cirron_tensor_source *source, const cirron_dl_tensor *t
     return 0;
 }
 
-static int borrow_capsule(cirron_tensor_source *source, PyObject *object) {
-    PyObject *capsule = NULL;
-    const cirron_dl_tensor *tensor = NULL;
-    if (check_device(object) == 0) {
-        capsule = request_capsule(object);
-    }
+static int borrow_capsule(cirron_tensor_source *source, PyObject *capsule) {
+    const cirron_dl_tensor *tensor = consume_capsule(source, capsule);
+    return tensor != NULL ? borrow_tensor(source, tensor) : -1;
+}
+
+static int borrow_from_lender(cirron_tensor_source *source, PyObject *object) {
+    PyObject *capsule = check_device(object) == 0 ? request_capsule(object) : NULL;
     if (capsule == NULL) {
         explain_refusal();
         return -1;
     }
-    tensor = consume_capsule(source, capsule);
+    int status = borrow_capsule(source, capsule);
     Py_DECREF(capsule);
-    return tensor != NULL ? borrow_tensor(source, tensor) : -1;
+    return status;
 }
 
 /* ---- either */
@@ -275,6 +276,9 @@ int cirron_tensor_source_borrow(cirron_tensor_source *source, PyObject *object) 
     int lends = 0;
     memset(source, 0, sizeof(*source));
     source->array.shape = source->shape;
+    if (PyCapsule_CheckExact(object)) {
+        return borrow_capsule(source, object);
+    }
     if (PyObject_CheckBuffer(object)) {
         if (PyObject_GetBuffer(object, &source->buffer, PyBUF_RECORDS_RO) == 0) {
             return borrow_buffer(source);
@@ -294,7 +298,7 @@ int cirron_tensor_source_borrow(cirron_tensor_source *source, PyObject *object) 
                      "an array is needed, with DLPack or the buffer protocol, not %.200R",
                      Py_TYPE(object));
     }
-    return lends > 0 ? borrow_capsule(source, object) : -1;
+    return lends > 0 ? borrow_from_lender(source, object) : -1;
 }
 
 void cirron_tensor_source_release(cirron_tensor_source *source) {
