@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter_ns
 
 from cirron import _core
+from cirron.profiler import at_epoch_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Protocol, TypeVar
 
     T = TypeVar("T")
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 # What the hooks of a framework leave alone inside.
 _KINDS = {"epoch": _core.KIND_EPOCH, "batch": _core.KIND_STEP | _core.KIND_BATCH}
-
-
-# Called with the scope of an epoch just before it closes, once a model is watched.
-before_epoch_ends: Callable[[_core.Scope], None] | None = None
 
 
 def epochs(iterable: Iterable[T]) -> Loop[T]:
@@ -136,7 +132,7 @@ class _Pass:
         if scope is None:
             return
         try:
-            if before_epoch_ends is not None and self._name == "epoch":
-                before_epoch_ends(scope)
+            if self._name == "epoch":
+                at_epoch_end(scope)
         finally:
             scope.__exit__(None, None, None)

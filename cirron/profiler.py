@@ -16,6 +16,7 @@ import time
 from cirron import _core
 from cirron.env import session_attributes
 from cirron.log import warn
+from cirron.snapshots.watch import watches_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,8 +219,18 @@ def _absolute(path: str) -> str:
         return path
 
 
-def running_snapshots() -> Snapshots | None:
-    """Returns what takes the snapshots of the running session, None where none are wanted."""
+def at_epoch_end(scope: _core.Scope) -> None:
+    """Takes the snapshots of an epoch, if any are wanted; call it just before it closes.
+
+    A second call for the same epoch does nothing. Never raises.
+    """
+    if watches_any() and not sys.is_finalizing() and _core.is_recording(scope):
+        snapshots = _running_snapshots()
+        if snapshots is not None:
+            snapshots.take(scope)
+
+
+def _running_snapshots() -> Snapshots | None:
     profiler = _current
     if profiler is None or profiler._spool_dir is None or not profiler.enabled:
         return None

@@ -16,6 +16,7 @@ from cirron import _core
 from cirron.hooks import cuda, passes, registry
 from cirron.hooks.cuda import Timer
 from cirron.hooks.passes import Loop
+from cirron.profiler import at_epoch_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,8 +213,6 @@ class _Hooks:
 
     def _epoch_ends(self, epoch: _core.Scope) -> None:
         try:
-            from cirron.snapshots.capture import at_epoch_end
-
             at_epoch_end(epoch)
         except Exception as error:
             self._session.report("torch.snapshots", error)

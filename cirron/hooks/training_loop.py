@@ -6,6 +6,7 @@ import contextlib
 
 from cirron import _core
 from cirron.hooks.registry import owning_loop
+from cirron.profiler import at_epoch_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ class TrainingLoop:
         self.close_step(error)
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
-            from cirron.snapshots.capture import at_epoch_end
-
             at_epoch_end(epoch)
             self._close(epoch, error)
 

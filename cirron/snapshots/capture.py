@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections import deque
 from typing import Any
 
-from cirron import _core, profiler
+from cirron import _core
 from cirron.config import Settings
 from cirron.log import warn
+from cirron.snapshots.statistics import statistics
 from cirron.snapshots.tensors import (
     GRADIENTS,
     WEIGHTS,
@@ -19,26 +19,12 @@ from cirron.snapshots.tensors import (
     named_tensors,
     obstacle,
     serialised,
-    statistics,
 )
 from cirron.snapshots.watch import forget, watched_models
 from cirron.snapshots.writer import BUDGET_BYTES, Writer
 
 _EPOCHS_REMEMBERED = 64  # nested and parallel ones
 _ID_DIGITS = 13  # of an id: 52 random bits
-
-
-def at_epoch_end(scope: _core.Scope) -> None:
-    """Takes the snapshots of an epoch, if any are wanted; call it just before it closes.
-
-    A second call for the same epoch does nothing. The time that it takes is the epoch's
-    attribute `snapshot_ns`. Never raises.
-    """
-    if sys.is_finalizing():
-        return
-    snapshots = profiler.running_snapshots()
-    if snapshots is not None and _core.is_recording(scope):
-        snapshots.take(scope)
 
 
 class Snapshots:
@@ -57,7 +43,10 @@ class Snapshots:
         self._warned_of_skipping = False
 
     def take(self, scope: _core.Scope) -> None:
-        """See `at_epoch_end`."""
+        """Takes the snapshots of an open epoch, once.
+
+        The time that it takes is the epoch's attribute `snapshot_ns`. Never raises.
+        """
         started_ns = time.perf_counter_ns()
         span_id = scope.id
         if not self._on or span_id is None or span_id in self._taken:

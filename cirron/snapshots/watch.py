@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cirron import _core, loops
+from cirron import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ def watched_models() -> list[tuple[str, Any]]:
     return list(names.items())
 
 
+def watches_any() -> bool:
+    """Says whether any living model is watched, for this session or another."""
+    return bool(_watched)
+
+
 def forget(model: object) -> None:
     """Ends the watching of a model."""
     _watched.pop(id(model), None)
@@ -108,7 +113,4 @@ def unused(name: str, names: Container[str]) -> str:
 
 
 def _add(model: object, name: str | None, session: int | None) -> None:
-    from cirron.snapshots.capture import at_epoch_end
-
     _watched[id(model)] = _Watched(model, name, session)
-    loops.before_epoch_ends = at_epoch_end

@@ -4,9 +4,6 @@
  */
 #include "python/hooks.h"
 
-#include "python/loader_pass.h"
-#include "python/optimizer_step.h"
-#include "python/phase.h"
 #include "python/recording.h"
 #include "python/scope.h"
 #include "python/text.h"
@@ -177,7 +174,6 @@ PyMethodDef cirron_hooks_methods[] = {
     {"discard", discard, METH_O, NULL},
     {"hold", hold, METH_O, NULL},
     {"publish", publish, METH_VARARGS, NULL},
-    {"open_optimizer_step", (PyCFunction)(void *)cirron_open_optimizer_step, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -190,8 +186,5 @@ int cirron_hooks_init(PyObject *module) {
         PyModule_AddIntConstant(module, "KIND_OPTIMIZER", CIRRON_KIND_OPTIMIZER) != 0) {
         return -1;
     }
-    if (cirron_phase_init(module) != 0 || cirron_optimizer_step_init(module) != 0) {
-        return -1;
-    }
-    return cirron_loader_pass_init(module);
+    return 0;
 }

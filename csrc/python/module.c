@@ -8,6 +8,9 @@
 #include "python/export.h"
 #include "python/frame.h"
 #include "python/hooks.h"
+#include "python/loader_pass.h"
+#include "python/optimizer_step.h"
+#include "python/phase.h"
 #include "python/lifecycle.h"
 #include "python/mark.h"
 #include "python/request.h"
@@ -81,6 +84,14 @@ static int check_interpreter(void) {
     return -1;
 }
 
+static int (*const parts[])(PyObject *module) = {
+    cirron_frame_init,        cirron_scope_init,          cirron_request_init,
+    cirron_stream_span_init,  cirron_stream_init,         cirron_table_init_types,
+    cirron_export_init_types, cirron_records_init,        cirron_tree_chunks_init,
+    cirron_lifecycle_init,    cirron_hooks_init,          cirron_phase_init,
+    cirron_loader_pass_init,  cirron_optimizer_step_init, cirron_tensor_stats_init,
+};
+
 static int exec_module(PyObject *module) {
     if (check_interpreter() != 0) {
         return -1;
@@ -89,16 +100,14 @@ static int exec_module(PyObject *module) {
         PyErr_NoMemory();
         return -1;
     }
-    if (cirron_frame_init(module) != 0 || cirron_scope_init(module) != 0 ||
-        cirron_request_init(module) != 0 || cirron_stream_span_init(module) != 0 ||
-        cirron_stream_init(module) != 0 || cirron_table_init_types(module) != 0 ||
-        cirron_export_init_types(module) != 0 || cirron_records_init(module) != 0 ||
-        cirron_tree_chunks_init(module) != 0 || cirron_lifecycle_init(module) != 0 ||
-        cirron_hooks_init(module) != 0 || cirron_tensor_stats_init(module) != 0 ||
-        PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
-        return -1;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i](module) != 0) {
+            return -1;
+        }
     }
-    return PyModule_AddStringConstant(module, "__version__", CIRRON_VERSION);
+    return PyModule_AddFunctions(module, cirron_trace_methods) != 0
+               ? -1
+               : PyModule_AddStringConstant(module, "__version__", CIRRON_VERSION);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -62,7 +62,7 @@ static PyObject *open_with(PyObject *timer, PyObject *type, PyObject *args, PyOb
     return result;
 }
 
-PyObject *cirron_open_optimizer_step(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *open_optimizer_step(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
     if (nargs != 4) {
         PyErr_SetString(PyExc_TypeError, "open_optimizer_step(timer, type, args, kwargs)");
@@ -93,9 +93,17 @@ static PyType_Spec span_spec = {
     .slots = span_slots,
 };
 
+static PyMethodDef methods[] = {
+    {"open_optimizer_step", (PyCFunction)(void *)open_optimizer_step, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
 int cirron_optimizer_step_init(PyObject *module) {
     span_name = PyUnicode_InternFromString("optimizer_step");
     attribute = PyUnicode_InternFromString("span");
     span_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &span_spec, NULL);
-    return span_name != NULL && attribute != NULL && span_type != NULL ? 0 : -1;
+    if (span_name == NULL || attribute == NULL || span_type == NULL) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, methods);
 }

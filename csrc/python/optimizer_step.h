@@ -4,9 +4,7 @@
 
 #include <Python.h>
 
+/* Adds the function `open_optimizer_step`. */
 int cirron_optimizer_step_init(PyObject *module);
-
-/* The function `open_optimizer_step`: METH_FASTCALL. */
-PyObject *cirron_open_optimizer_step(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

@@ -16,7 +16,7 @@ from support import flushed_spans, spool_batches
 
 import cirron as ci
 from cirron import _core
-from cirron.snapshots.capture import at_epoch_end
+from cirron.profiler import at_epoch_end
 from cirron.snapshots.device import statistics_on_device
 
 torch = pytest.importorskip("torch")
