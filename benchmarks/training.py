@@ -1,9 +1,10 @@
 """What the hooks add to training with PyTorch: `python benchmarks/training.py`.
 
 Each round runs the bare loop, the recorded one and the bare one again, so that a machine
-that slows down slows all three; the figures are medians over the rounds, of the process's
-CPU time (the flusher's is in it), which others on the machine disturb least. Sessions are
-warm when measured, but where opening and closing them is what is measured.
+that slows down slows all three; the figures are medians over the rounds. The time added is
+what the training waits; the CPU time added has the flusher's too, and is disturbed least by
+others on the machine. Sessions are warm when measured, but where opening and closing them is
+what is measured.
 """
 
 import os
@@ -12,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from rich.console import Console
@@ -23,8 +24,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import cirron as ci
 
-Figure = tuple[str, str, str, str, str]
+Figure = tuple[str, str, str, str, str, str]
 Loop = Callable[[], None]
+
+
+class Took(NamedTuple):
+    """us of a step."""
+
+    wall: float
+    cpu: float
+
 
 ROUNDS = 15
 STEPS = 10  # of an epoch, of which a loop has two
@@ -75,32 +84,45 @@ def training(make: Callable[[], tuple[nn.Module, torch.Tensor, int]]) -> Loop:
     return loop
 
 
-def step_us(loop: Loop, repeats: int) -> float:
-    start = time.process_time_ns()
+def step_us(loop: Loop, repeats: int) -> Took:
+    start, start_cpu = time.perf_counter_ns(), time.process_time_ns()
     for _ in range(repeats):
         loop()
-    return (time.process_time_ns() - start) / (repeats * 2 * STEPS * 1e3)
+    steps = repeats * 2 * STEPS
+    cpu = time.process_time_ns() - start_cpu
+    return Took((time.perf_counter_ns() - start) / (steps * 1e3), cpu / (steps * 1e3))
 
 
-def added(
-    loop: Loop, repeats: int, path: str, snapshots: Literal["none"] | None = None
-) -> tuple[float, float]:
-    """(us that a recorded step has more, us of a bare one)."""
+def against_bare(loop: Loop, repeats: int, recorded: Callable[[], Took]) -> tuple[Took, Took]:
+    """(what a recorded step has more, a bare one)."""
     step_us(loop, repeats)
     more, bare = [], []
     for _ in range(ROUNDS):
         before = step_us(loop, repeats)
-        with ci.profile(path=path, snapshots=snapshots):
-            step_us(loop, max(repeats // 4, 1))
-            recorded = step_us(loop, repeats)
+        took = recorded()
         loop()
         after = step_us(loop, repeats)
-        more.append(recorded - (before + after) / 2)
+        more.append(Took(*(t - (b + a) / 2 for t, b, a in zip(took, before, after, strict=True))))
         bare += [before, after]
-    return statistics.median(more), statistics.median(bare)
+    return _medians(more), _medians(bare)
 
 
-def added_by_empty_session(loop: Loop, repeats: int, path: str) -> tuple[float, float]:
+def _medians(figures: list[Took]) -> Took:
+    return Took(*(statistics.median(column) for column in zip(*figures, strict=True)))
+
+
+def added(
+    loop: Loop, repeats: int, path: str, snapshots: Literal["none"] | None = None
+) -> tuple[Took, Took]:
+    def recorded() -> Took:
+        with ci.profile(path=path, snapshots=snapshots):
+            step_us(loop, max(repeats // 4, 1))
+            return step_us(loop, repeats)
+
+    return against_bare(loop, repeats, recorded)
+
+
+def added_by_empty_session(loop: Loop, repeats: int, path: str) -> tuple[Took, Took]:
     """The same for a session without hooks that is opened and closed within the loop."""
 
     def in_session() -> None:
@@ -109,19 +131,24 @@ def added_by_empty_session(loop: Loop, repeats: int, path: str) -> tuple[float, 
             loop()
         ci.shutdown()
 
-    more, bare = [], []
-    for _ in range(ROUNDS):
-        before = step_us(loop, repeats)
-        recorded = step_us(in_session, 1) / repeats
-        after = step_us(loop, repeats)
-        more.append(recorded - (before + after) / 2)
-        bare += [before, after]
-    return statistics.median(more), statistics.median(bare)
+    def recorded() -> Took:
+        wall, cpu = step_us(in_session, 1)
+        return Took(wall / repeats, cpu / repeats)
+
+    return against_bare(loop, repeats, recorded)
 
 
-def row(name: str, reach: str, figures: tuple[float, float]) -> Figure:
+def row(name: str, reach: str, figures: tuple[Took, Took]) -> Figure:
     more, bare = figures
-    return (name, f"{more:+.1f} us", f"{bare:.0f} us", f"{more / bare:+.2%}", reach)
+    ratio = f"{more.wall / bare.wall:+.2%}"
+    return (
+        name,
+        f"{more.wall:+.1f} us",
+        ratio,
+        f"{more.cpu:+.1f} us",
+        f"{bare.wall:.0f} us",
+        reach,
+    )
 
 
 class Same(nn.Module):
@@ -149,8 +176,9 @@ def forward_in_floors(path: str) -> Figure:
     return (
         "forward",
         f"{more:+.0f} ns",
-        f"{min(bare):.0f} ns",
         f"{more / floor:.2f} floors",
+        "",
+        f"{min(bare):.0f} ns",
         "3 floors",
     )
 
@@ -165,18 +193,16 @@ def figures() -> list[Figure]:
         rows.append(row("MLP 32-16-4, batch 8, hooks", "8 us and 3 %", hooks))
         rows.append(row("the same, with snapshots of each epoch", "", added(loop, 20, path)))
         rows.append(row("the same, no hooks", "1.5 %", added_by_empty_session(loop, 100, path)))
-        rows.append(row("small CNN, batch 32", "1 %", added(training(cnn), 1, path)))
+        rows.append(row("small CNN, batch 32", "1 %", added(training(cnn), 2, path)))
         rows.append(
-            row("2-layer transformer, batch 32", "1 %", added(training(transformer), 1, path))
+            row("2-layer transformer, batch 32", "1 %", added(training(transformer), 2, path))
         )
     return rows
 
 
 def main() -> None:
     console = Console(width=None if os.isatty(1) else 120)
-    table = Table(
-        "a step of", "added", "bare", "ratio", "reach", title="Training", title_justify="left"
-    )
+    table = Table("a step of", "added", "ratio", "added CPU", "bare", "reach", title="Training")
     for figure in figures():
         table.add_row(*figure)
     console.print(table)
