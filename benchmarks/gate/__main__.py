@@ -30,6 +30,7 @@ CASES = {
     "scope": ("recording", "scope", 1000),
     "mark": ("recording", "mark", 1000),
     "request": ("recording", "request", 1000),
+    "step": ("recording", "step", 1000),
     "span encoded": ("core", "encode", 2000),
     "span parsed": ("core", "parse", 2000),
 }

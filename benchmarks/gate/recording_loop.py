@@ -25,11 +25,19 @@ def request(n: int) -> None:
         call()
 
 
+def step(n: int) -> None:
+    from cirron.hooks.passes import Loop
+
+    loop = Loop(None, lambda: True, lambda: None, lambda epoch: None)
+    for _ in loop.start(lambda: iter(range(n))):
+        pass
+
+
 def main() -> None:
     case, n = sys.argv[1], int(sys.argv[2])
     # No flush meanwhile, and no thread's clock, which valgrind makes a system call.
     ci.profile(output="none", flush_interval=86_400, config={"cpu_time": False})
-    {"scope": scope, "mark": mark, "request": request}[case](n)
+    {"scope": scope, "mark": mark, "request": request, "step": step}[case](n)
     os._exit(0)
 
 

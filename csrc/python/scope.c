@@ -343,7 +343,7 @@ static void record_span(Scope *scope, cirron_recorder *recorder, const cirron_bu
 #define PUT(at, literal) (memcpy(at, literal, sizeof(literal) - 1), (at) + sizeof(literal) - 1)
 
 /* The attributes of a scope that has none but its own, or nothing. Returns the length. */
-static size_t write_own_attr(const Scope *scope, char text[64]) {
+__attribute__((noinline)) static size_t write_own_attr(const Scope *scope, char text[64]) {
     char *at = text;
     switch (scope->own_attr) {
     case OWN_REQUEST_ID:
@@ -374,7 +374,7 @@ __attribute__((always_inline)) static inline void record_scope(Scope *scope,
     }
     if (scope->attrs == NULL && scope->big_index == NULL) {
         char text[64] = "";
-        size_t len = write_own_attr(scope, text);
+        size_t len = scope->own_attr != OWN_NONE ? write_own_attr(scope, text) : 0;
         record_span(scope, recorder, &(cirron_buffer){.data = text, .len = len});
         return;
     }
