@@ -4,9 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import cirron as ci
+
+hypothesis.settings.register_profile("cirron", deadline=None)  # no test is about time
+hypothesis.settings.load_profile("cirron")
 
 _RUN_VARIABLES = (
     "RANK",

@@ -3,6 +3,7 @@ forks and ends of processes."""
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -284,7 +285,7 @@ def stuck_disk(where):
         pytest.skip("needs a C compiler")
     Path("stuck.c").write_text(STUCK_RENAME.replace("STUCK", where))
     subprocess.run([compiler, "-shared", "-fPIC", "-o", "stuck.so", "stuck.c"], check=True)
-    return str(Path("stuck.so").resolve())
+    return " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(Path("stuck.so").resolve())]))
 
 
 @pytest.mark.parametrize("where", ["/snapshots/", "/.cirron/"])

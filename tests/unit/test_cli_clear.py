@@ -473,8 +473,8 @@ def test_live_session_that_writes_meanwhile_loses_nothing(tmp_path: Path) -> Non
         "    for number in itertools.count(1):\n"
         "        with ci.scope('step', index=number):\n"
         "            ci.mark('loss', number)\n"
-        "        if number % 100 == 0:\n"
-        "            time.sleep(0.002)\n"
+        "        if number % 10 == 0:\n"
+        "            time.sleep(0.002)\n"  # what it writes stays far below the spool's cap
         "            if os.path.exists('stop'):\n"
         "                break\n"
         "ci.shutdown()\n"
@@ -588,7 +588,7 @@ def test_interrupt_of_a_script_ends_with_130(factory: SpoolFactory) -> None:
     assert len(sessions(factory)) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data())
 def test_exactly_the_records_of_cleared_sessions_go(draw: DataObject) -> None:
     """Sessions of a few spans, their records anywhere in a few files."""

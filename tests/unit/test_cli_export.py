@@ -510,7 +510,7 @@ def contents(table: Any) -> Any:
 
 
 @given(st.lists(spans, max_size=9), st.lists(marks(), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_exports_hold_the_same_as_the_spool(
     factory: SpoolFactory, some_spans: list[Record], some_marks: list[Record]
 ) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz.fuzz_config_file import check_settings
 
 import cirron as ci
 from cirron.config import Settings, resolve
@@ -15,6 +16,9 @@ def write_config(text):
     file = Path(os.environ["HOME"]) / ".cirron" / "config.toml"
     file.parent.mkdir()
     file.write_text(text)
+
+
+FUZZED = sorted(Path(__file__).parents[1].glob("fuzz/corpus/fuzz_config_file/*"))
 
 
 def warnings(caplog):
@@ -233,6 +237,12 @@ def test_numbers_of_numpy_are_numbers():
     np = pytest.importorskip("numpy")
     settings = resolve({"trace_buffer_max_spans": np.int32(5)}, {"sample_rate": np.float32(0.5)})
     assert (settings.trace_buffer_max_spans, settings.sample_rate) == (5, 0.5)
+
+
+@pytest.mark.parametrize("file", FUZZED, ids=[file.name for file in FUZZED])
+def test_any_file_gives_valid_settings(file):
+    write_config("")
+    check_settings(file.read_bytes())
 
 
 def test_path_may_be_a_path_and_start_at_home(tmp_path):

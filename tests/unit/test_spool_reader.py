@@ -126,7 +126,7 @@ def write(directory: Path, documents: list[str]) -> list[str]:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(batches=BATCHES, ascii=st.booleans(), indent=st.sampled_from([None, 2]))
 def test_a_batch_reads_as_json_loads_reads_it(
@@ -170,7 +170,7 @@ def test_a_batch_reads_as_json_loads_reads_it(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(batches=BATCHES)
 def test_the_tree_holds_every_span_once_below_its_parent(
@@ -202,7 +202,7 @@ def test_the_tree_holds_every_span_once_below_its_parent(
 
 
 @given(cut=st.integers(min_value=0))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cut_batch_costs_itself_and_a_warning(tmp_path: Path, cut: int) -> None:
     good = json.dumps({"spans": [{"id": "good"}]})
     whole = json.dumps({"spans": [{"id": "a", "attrs": {"k": [{}]}}], "marks": [{"id": "m"}]})

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support import run_script
@@ -73,7 +73,6 @@ def elements(dtype):
     return hnp.from_dtype(np.dtype(dtype))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_array_has_the_statistics_that_numpy_finds(data):
     dtype = data.draw(st.sampled_from((*FLOATS, *INTEGERS, "bool")))
@@ -82,7 +81,6 @@ def test_any_array_has_the_statistics_that_numpy_finds(data):
     check(values)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_nan_and_infinity_are_counted_and_left_out(data):
     dtype = data.draw(st.sampled_from(FLOATS))
@@ -91,7 +89,6 @@ def test_nan_and_infinity_are_counted_and_left_out(data):
     check(data.draw(hnp.arrays(dtype, st.integers(0, 200), elements=either)))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_strides_do_not_matter(data):
     dtype = data.draw(st.sampled_from((*FLOATS, "int64", "uint8", "bool")))
