@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,6 +226,162 @@ static void test_deviation_keeps_its_digits_beside_a_large_mean(void **state) {
     free(values);
 }
 
+static void test_deviation_of_floats_keeps_its_digits_beside_a_large_mean(void **state) {
+    (void)state;
+    enum { LEN = 100003 };
+    const int64_t shape[] = {LEN};
+    float *values = malloc(LEN * sizeof(float));
+    assert_non_null(values);
+    for (int i = 0; i < LEN; i++) {
+        values[i] = 8388608.0f + (float)(i % 2 == 0 ? 1 : -1);
+    }
+    values[LEN - 1] = 8388608.0f;
+    const cirron_tensor_stats stats = stats_of(values, CIRRON_FLOAT32, 1, shape, NULL);
+    assert_true(fabs(stats.std - 1.0) < 1e-5);
+    assert_double(stats.mean, 8388608.0);
+    free(values);
+}
+
+static void test_every_integer_type_is_read_by_its_value(void **state) {
+    (void)state;
+    const int8_t i8[] = {INT8_MIN, INT8_MAX};
+    const int32_t i32[] = {INT32_MIN, INT32_MAX};
+    const int64_t i64[] = {-(INT64_C(1) << 53), INT64_C(1) << 53};
+    const uint8_t u8[] = {0, UINT8_MAX};
+    const uint16_t u16[] = {0, UINT16_MAX};
+    const uint32_t u32[] = {0, UINT32_MAX};
+    const uint64_t u64[] = {0, UINT64_C(1) << 63};
+    const unsigned char bools[] = {0, 2}; /* anything but 0 is true */
+    const struct {
+        cirron_dtype dtype;
+        const void *data;
+        double min, max;
+    } cases[] = {
+        {CIRRON_INT8, i8, INT8_MIN, INT8_MAX}, {CIRRON_INT32, i32, INT32_MIN, INT32_MAX},
+        {CIRRON_INT64, i64, -0x1p53, 0x1p53},  {CIRRON_UINT8, u8, 0, UINT8_MAX},
+        {CIRRON_UINT16, u16, 0, UINT16_MAX},   {CIRRON_UINT32, u32, 0, UINT32_MAX},
+        {CIRRON_UINT64, u64, 0, 0x1p63},       {CIRRON_BOOL, bools, 0, 1},
+    };
+    const int64_t shape[] = {2};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const cirron_tensor_stats stats = stats_of(cases[i].data, cases[i].dtype, 1, shape, NULL);
+        assert_int_equal(stats.count, 2);
+        assert_double(stats.min, cases[i].min);
+        assert_double(stats.max, cases[i].max);
+        assert_int_equal(stats.histogram.counts[0], 1);
+        assert_int_equal(stats.histogram.counts[CIRRON_BINS - 1], 1);
+    }
+}
+
+static void test_each_size_of_element_is_gathered_over_its_strides(void **state) {
+    (void)state;
+    const uint8_t bytes[] = {1, 99, 3, 99, 5};
+    const double doubles[] = {1, 99, 3, 99, 5};
+    const int64_t shape[] = {3}, by_2[] = {2}, by_16[] = {16};
+    assert_double(stats_of(bytes, CIRRON_UINT8, 1, shape, by_2).mean, 3.0);
+    assert_double(stats_of(doubles, CIRRON_FLOAT64, 1, shape, by_16).max, 5.0);
+}
+
+static void test_squares_that_leave_the_range_of_doubles_are_scaled(void **state) {
+    (void)state;
+    const int64_t shape[] = {4};
+    const double large[] = {-0x1p1000, 0x1p1000, NAN, INFINITY};
+    cirron_tensor_stats stats = stats_of(large, CIRRON_FLOAT64, 1, shape, NULL);
+    assert_int_equal(stats.count, 2);
+    assert_int_equal(stats.nan_count, 1);
+    assert_int_equal(stats.inf_count, 1);
+    assert_double(stats.mean, 0.0);
+    assert_double(stats.std, 0x1p1000);
+    assert_double(stats.norm, sqrt(2.0) * 0x1p1000);
+    assert_double(stats.max, 0x1p1000);
+    const double small[] = {1e-200, 3e-200, 1e-200, 3e-200};
+    stats = stats_of(small, CIRRON_FLOAT64, 1, shape, NULL);
+    assert_double(stats.mean, 2e-200);
+    assert_double(stats.std, 1e-200);
+    assert_double(stats.min, 1e-200);
+    assert_double(stats.max, 3e-200);
+    assert_int_equal(stats.histogram.counts[0], 2);
+    const double zeros[] = {0.0, -0.0, 0.0, 0.0};
+    assert_double(stats_of(zeros, CIRRON_FLOAT64, 1, shape, NULL).norm, 0.0);
+    /* The largest range there is: its width is no double. */
+    const double all[] = {-DBL_MAX, DBL_MAX, 0.0, 1.0};
+    stats = stats_of(all, CIRRON_FLOAT64, 1, shape, NULL);
+    assert_double(stats.min, -DBL_MAX);
+    assert_double(stats.histogram.edges[CIRRON_BINS], DBL_MAX);
+    assert_int_equal(stats.histogram.counts[8], 2);
+}
+
+static void test_infinities_among_floats_leave_the_bins_of_the_rest(void **state) {
+    (void)state;
+    enum { LEN = 5000 };
+    const int64_t shape[] = {LEN};
+    float *values = malloc(LEN * sizeof(float));
+    assert_non_null(values);
+    for (int i = 0; i < LEN; i++) {
+        values[i] = (float)(i % 16) + (i % 16 == 15 ? 1.0f : 0.0f);
+    }
+    values[7] = INFINITY;
+    values[4999] = -INFINITY; /* each was a 7 */
+    values[8] = NAN;
+    const cirron_tensor_stats stats = stats_of(values, CIRRON_FLOAT32, 1, shape, NULL);
+    assert_int_equal(stats.count, LEN - 3);
+    assert_int_equal(stats.inf_count, 2);
+    assert_int_equal(stats.histogram.counts[0], 313);
+    assert_int_equal(stats.histogram.counts[7], 313 - 2);
+    assert_int_equal(stats.histogram.counts[8], 312 - 1);
+    free(values);
+}
+
+static void test_floats_too_close_for_their_edges_are_counted_by_doubles(void **state) {
+    (void)state;
+    const float next = nextafterf(1.0f, 2.0f);
+    const float values[] = {1.0f, next, 1.0f, NAN};
+    const int64_t three[] = {3}, four[] = {4};
+    cirron_tensor_stats stats = stats_of(values, CIRRON_FLOAT32, 1, three, NULL);
+    assert_false(stats.histogram.single);
+    assert_int_equal(stats.histogram.counts[0], 2);
+    assert_int_equal(stats.histogram.counts[CIRRON_BINS - 1], 1);
+    stats = stats_of(values, CIRRON_FLOAT32, 1, four, NULL);
+    assert_int_equal(stats.histogram.counts[0], 2);
+    assert_int_equal(stats.nan_count, 1);
+    const double doubles[] = {1.0, nextafter(1.0, 2.0), 1.0};
+    stats = stats_of(doubles, CIRRON_FLOAT64, 1, three, NULL);
+    uint64_t expected[CIRRON_BINS];
+    count_plainly(&stats.histogram, doubles, 3, expected); /* some edges are the same */
+    assert_bins(&stats, expected);
+    /* The ends of what floats can say. */
+    const float widest[] = {-FLT_MAX, FLT_MAX, 0.0f};
+    stats = stats_of(widest, CIRRON_FLOAT32, 1, three, NULL);
+    assert_int_equal(stats.histogram.counts[0], 1);
+    assert_int_equal(stats.histogram.counts[8], 1);
+    assert_int_equal(stats.histogram.counts[CIRRON_BINS - 1], 1);
+    const double tiny[] = {0.0, 0x1p-1074, 0.0};
+    stats = stats_of(tiny, CIRRON_FLOAT64, 1, three, NULL);
+    assert_int_equal(stats.count, 3);
+    assert_double(stats.max, 0x1p-1074);
+}
+
+#ifdef __x86_64__
+/* What the compiler's runtime found this machine to have. */
+extern struct {
+    unsigned vendor, type, subtype, features[1];
+} __cpu_model;
+
+enum { AVX2 = 10 };
+
+static int take_vectors_away(void **state) {
+    (void)state;
+    __builtin_cpu_init();
+    __cpu_model.features[0] &= ~(1u << AVX2);
+    return 0;
+}
+#else
+static int take_vectors_away(void **state) {
+    (void)state;
+    return 0;
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts_are_right_at_every_length_and_in_both_types),
@@ -236,6 +393,13 @@ int main(void) {
         cmocka_unit_test(test_empty_arrays_and_scalars_have_their_statistics),
         cmocka_unit_test(test_what_is_no_array_is_refused),
         cmocka_unit_test(test_deviation_keeps_its_digits_beside_a_large_mean),
+        cmocka_unit_test(test_deviation_of_floats_keeps_its_digits_beside_a_large_mean),
+        cmocka_unit_test(test_every_integer_type_is_read_by_its_value),
+        cmocka_unit_test(test_each_size_of_element_is_gathered_over_its_strides),
+        cmocka_unit_test(test_squares_that_leave_the_range_of_doubles_are_scaled),
+        cmocka_unit_test(test_infinities_among_floats_leave_the_bins_of_the_rest),
+        cmocka_unit_test(test_floats_too_close_for_their_edges_are_counted_by_doubles),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("with the vectors of this machine", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("without", tests, take_vectors_away, NULL);
 }
