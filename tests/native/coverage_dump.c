@@ -5,20 +5,27 @@
 #include <unistd.h>
 
 void __gcov_dump(void);
+void __gcov_reset(void);
+
+/* The counts so far; what is counted after them is dumped as well, and added. */
+static void dump(void) {
+    __gcov_dump();
+    __gcov_reset();
+}
 
 void _exit(int status) {
-    __gcov_dump();
+    dump();
     for (;;) {
         syscall(SYS_exit_group, status);
     }
 }
 
 int kill(pid_t process, int number) {
-    __gcov_dump();
+    dump();
     return (int)syscall(SYS_kill, process, number);
 }
 
 int raise(int number) {
-    __gcov_dump();
+    dump();
     return (int)syscall(SYS_tgkill, getpid(), gettid(), number);
 }

@@ -6,7 +6,10 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -22,13 +26,70 @@
 enum { PATH_BYTES = 512, GENEROUS = 1 << 30 };
 
 static bool memory_is_short;
+static int allocations_left = INT_MAX;
+
+static bool has_memory(void) {
+    return !memory_is_short && (allocations_left == INT_MAX || allocations_left-- > 0);
+}
 
 static void *allocate(size_t size) {
-    return memory_is_short ? NULL : malloc(size);
+    return has_memory() ? malloc(size) : NULL;
 }
 
 static void *resize(void *block, size_t size) {
-    return memory_is_short ? NULL : realloc(block, size);
+    return has_memory() ? realloc(block, size) : NULL;
+}
+
+/* ---- what the system refuses, in place of the C library's */
+
+static struct {
+    int write, close, rename, mkdir, unlinkat; /* errno of the next call; 0: it works */
+    bool write_nothing;
+} refused;
+
+static bool is_refused(int *error) {
+    errno = *error != 0 ? *error : errno;
+    bool yes = *error != 0;
+    *error = 0;
+    return yes;
+}
+
+#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
+
+ssize_t write(int file, const void *bytes, size_t len) {
+    static ssize_t (*next)(int, const void *, size_t);
+    (void)NEXT(write);
+    if (refused.write_nothing) {
+        refused.write_nothing = false;
+        return 0;
+    }
+    return is_refused(&refused.write) ? -1 : next(file, bytes, len);
+}
+
+/* As on NFS: the file is closed even so. */
+int close(int file) {
+    static int (*next)(int);
+    (void)NEXT(close);
+    int done = next(file);
+    return is_refused(&refused.close) ? -1 : done;
+}
+
+int rename(const char *from, const char *to) {
+    static int (*next)(const char *, const char *);
+    (void)NEXT(rename);
+    return is_refused(&refused.rename) ? -1 : next(from, to);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    static int (*next)(const char *, mode_t);
+    (void)NEXT(mkdir);
+    return is_refused(&refused.mkdir) ? -1 : next(path, mode);
+}
+
+int unlinkat(int dir, const char *path, int flags) {
+    static int (*next)(int, const char *, int);
+    (void)NEXT(unlinkat);
+    return is_refused(&refused.unlinkat) ? -1 : next(dir, path, flags);
 }
 
 static char base[64]; /* a fresh directory for each test */
@@ -443,6 +504,170 @@ static void two_writers_share_a_directory(void **state) {
     }
 }
 
+static void a_file_that_is_refused_at_any_step_waits_and_leaves_nothing(void **state) {
+    (void)state;
+    int *const steps[] = {&refused.write, &refused.close, &refused.rename};
+    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        *steps[i] = EDQUOT;
+        assert_int_equal(submit(i, 100), CIRRON_IO);
+        assert_int_equal(stats().last_errno, EDQUOT);
+        assert_int_equal(stats().pending, 1);
+        assert_int_equal(each_entry(spool, NULL), (int)i); /* nor half a file */
+        assert_int_equal(cirron_spool_writer_retry(writer), CIRRON_OK);
+        assert_int_equal(stats().last_errno, 0);
+        assert_whole_file(i, 100);
+    }
+    refused.write = refused.close = EIO; /* the first error is told */
+    assert_int_equal(submit(3, 100), CIRRON_IO);
+    assert_int_equal(stats().last_errno, EIO);
+    assert_int_equal(stats().files_dropped, 0);
+}
+
+static void an_interrupted_write_goes_on_and_one_of_nothing_is_a_full_disk(void **state) {
+    (void)state;
+    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    refused.write = EINTR;
+    assert_int_equal(submit(1, 100), CIRRON_OK);
+    assert_whole_file(1, 100);
+    refused.write_nothing = true;
+    assert_int_equal(submit(2, 100), CIRRON_IO);
+    assert_int_equal(stats().last_errno, ENOSPC);
+    assert_int_equal(cirron_spool_writer_retry(writer), CIRRON_OK);
+    assert_whole_file(2, 100);
+}
+
+static void a_directory_that_is_gone_and_cannot_be_made_keeps_the_batch(void **state) {
+    (void)state;
+    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    remove_tree(spool);
+    char parent[PATH_BYTES];
+    make_path(parent, base, "a/b");
+    remove_tree(parent);
+    refused.mkdir = EACCES; /* the first of those on the way; then nothing can be made below */
+    assert_int_equal(submit(1, 10), CIRRON_OK);
+    assert_whole_file(1, 10);
+    remove_tree(parent);
+    FILE *file = fopen(parent, "wb");
+    assert_non_null(file);
+    fclose(file);
+    assert_int_equal(submit(2, 10), CIRRON_IO);
+    assert_int_equal(stats().last_errno, ENOTDIR);
+    assert_int_equal(unlink(parent), 0);
+    assert_int_equal(cirron_spool_writer_retry(writer), CIRRON_OK);
+    assert_whole_file(2, 10);
+}
+
+/* Sets the time of a file's last change to `hours` ago. */
+static void make_older(const char *name, int hours) {
+    char path[PATH_BYTES];
+    make_path(path, spool, name);
+    const struct timespec times[2] = {{.tv_sec = time(NULL) - hours * 3600},
+                                      {.tv_sec = time(NULL) - hours * 3600}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void half_a_batch_of_a_dead_process_is_removed_after_an_hour(void **state) {
+    (void)state;
+    char old[PATH_BYTES], young[PATH_BYTES], odd[PATH_BYTES];
+    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    batch_name(old, 1);
+    strcat(old, ".tmp");
+    batch_name(young, 2);
+    strcat(young, ".tmp");
+    batch_name(odd, 3);
+    odd[20] = '_';
+    strcat(odd, ".tmp");
+    char *const names[] = {old, young, odd};
+    for (int i = 0; i < 3; i++) {
+        write_foreign(names[i], 10);
+        make_older(names[i], i == 1 ? 0 : 2);
+    }
+    batch_name(odd, 4);
+    strcpy(odd + 53, ".jsontmp!");
+    write_foreign(odd, 10);
+    make_older(odd, 2);
+    batch_name(odd, 5);
+    memcpy(odd + 53, ".text", 5);
+    write_foreign(odd, 10);
+    memset(odd, 'x', 20);
+    write_foreign(odd, 10);
+    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(stats().bytes, 0);
+    assert_int_equal(each_entry(spool, NULL), 5);
+    char path[PATH_BYTES];
+    make_path(path, spool, old);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_file_that_cannot_be_removed_stays_and_the_next_one_goes(void **state) {
+    (void)state;
+    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    for (uint32_t i = 0; i < 10; i++) {
+        assert_int_equal(submit(i, 100), CIRRON_OK);
+    }
+    refused.unlinkat = EPERM;
+    assert_int_equal(submit(10, 100), CIRRON_OK);
+    assert_true(file_exists(0));
+    assert_false(file_exists(1));
+    assert_int_equal(stats().files_dropped, 2);
+    assert_int_equal(stats().bytes, 900);
+    refused.unlinkat = ENOENT; /* another process's cap was quicker */
+    assert_int_equal(submit(11, 200), CIRRON_OK);
+    assert_int_equal(stats().files_dropped, 3); /* it was not ours to drop */
+    assert_int_equal(stats().bytes, 900);
+}
+
+static void all_files_may_go_by_other_hands(void **state) {
+    (void)state;
+    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(submit(1, 900), CIRRON_OK);
+    char path[PATH_BYTES];
+    batch_path(path, 1);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(submit(2, 900), CIRRON_OK); /* the list is empty */
+    assert_int_equal(stats().bytes, 900);
+    remove_tree(spool);
+    assert_int_equal(submit(3, 900), CIRRON_OK); /* there is no directory to list */
+    assert_whole_file(3, 900);
+    assert_int_equal(stats().files_dropped, 0);
+}
+
+/* Whatever is refused, each batch is on disk, waits or was counted. */
+static void memory_that_runs_out_anywhere_loses_nothing_uncounted(void **state) {
+    (void)state;
+    enum { BATCHES = 70 }; /* more than the first lists hold */
+    bool refused_some = true;
+    for (int granted = 0; refused_some; granted++) {
+        cirron_spool_writer *fresh = cirron_spool_writer_new();
+        assert_non_null(fresh);
+        remove_tree(spool);
+        cirron_spool_writer *set_up_one = writer;
+        writer = fresh;
+        allocations_left = INT_MAX;
+        cirron_buffer documents[BATCHES] = {{0}};
+        for (int i = 0; i < BATCHES; i++) {
+            assert_int_equal(cirron_buffer_append(&documents[i], "0123456789", 10), CIRRON_OK);
+        }
+        allocations_left = granted;
+        (void)cirron_spool_writer_open(fresh, spool, 680);
+        for (int i = 0; i < BATCHES; i++) {
+            cirron_id id = make_id((uint32_t)i);
+            (void)cirron_spool_writer_submit(fresh, &documents[i], i, &id, 1);
+        }
+        refused_some = allocations_left < 0;
+        allocations_left = INT_MAX;
+        assert_int_equal(
+            each_entry(spool, NULL) + (int)stats().pending + (int)stats().files_dropped, BATCHES);
+        assert_int_equal(cirron_spool_writer_open(fresh, spool, 680), CIRRON_OK);
+        assert_int_equal(cirron_spool_writer_retry(fresh), CIRRON_OK);
+        assert_int_equal(stats().pending, 0);
+        cirron_spool_writer_free(fresh);
+        writer = set_up_one;
+    }
+    cirron_spool_writer_free(NULL);
+}
+
 int main(void) {
     static const cirron_allocator fallible = {allocate, resize, free};
     cirron_memory_use(&fallible);
@@ -464,6 +689,13 @@ int main(void) {
         TEST(the_batches_that_wait_are_bounded_by_bytes),
         TEST(without_memory_a_batch_is_dropped_and_counted),
         TEST(two_writers_share_a_directory),
+        TEST(a_file_that_is_refused_at_any_step_waits_and_leaves_nothing),
+        TEST(an_interrupted_write_goes_on_and_one_of_nothing_is_a_full_disk),
+        TEST(a_directory_that_is_gone_and_cannot_be_made_keeps_the_batch),
+        TEST(half_a_batch_of_a_dead_process_is_removed_after_an_hour),
+        TEST(a_file_that_cannot_be_removed_stays_and_the_next_one_goes),
+        TEST(all_files_may_go_by_other_hands),
+        TEST(memory_that_runs_out_anywhere_loses_nothing_uncounted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
