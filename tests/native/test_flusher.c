@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -80,6 +81,46 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
         *(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
     }
     return next(thread, attributes, run, argument);
+}
+
+/* Locks and conditions, attributes of threads, timers and signal actions. */
+static _Atomic int objects_left = INT_MAX;
+
+static bool has_objects(void) {
+    return objects_left == INT_MAX || objects_left-- > 0;
+}
+
+#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
+
+int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes) {
+    static int (*next)(pthread_mutex_t *, const pthread_mutexattr_t *);
+    (void)NEXT(pthread_mutex_init);
+    return has_objects() ? next(mutex, attributes) : ENOMEM;
+}
+
+int pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes) {
+    static int (*next)(pthread_cond_t *, const pthread_condattr_t *);
+    (void)NEXT(pthread_cond_init);
+    return has_objects() ? next(condition, attributes) : ENOMEM;
+}
+
+int pthread_condattr_init(pthread_condattr_t *attributes) {
+    static int (*next)(pthread_condattr_t *);
+    (void)NEXT(pthread_condattr_init);
+    return has_objects() ? next(attributes) : ENOMEM;
+}
+
+int pthread_attr_init(pthread_attr_t *attributes) {
+    static int (*next)(pthread_attr_t *);
+    (void)NEXT(pthread_attr_init);
+    return has_objects() ? next(attributes) : ENOMEM;
+}
+
+int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer) {
+    static int (*next)(clockid_t, struct sigevent *, timer_t *);
+    (void)NEXT(timer_create);
+    errno = EAGAIN;
+    return has_objects() ? next(clock, event, timer) : -1;
 }
 
 static char directory[64]; /* of one test; its spool is inside */
@@ -819,6 +860,328 @@ static void a_long_cycle_is_waited_for_once(void **state) {
     cirron_flusher_unpark(&own->flusher);
 }
 
+static void forks_told_of_leave_both_sides_recording(void **state) {
+    (void)state;
+    start_session();
+    record_span("before");
+    cirron_process_before_fork(30 * SECOND);
+    pid_t child = fork();
+    if (child == 0) {
+        cirron_process_before_fork(30 * SECOND); /* before it has anything of its own */
+        pid_t grandchild = fork();
+        if (grandchild != 0) {
+            cirron_process_after_fork_in_parent();
+        }
+        record_span(grandchild == 0 ? "grandchild" : "child");
+        bool ended = cirron_session_end(30 * SECOND);
+        int status = 0;
+        if (grandchild != 0 && (waitpid(grandchild, &status, 0) != grandchild || status != 0)) {
+            _exit(2);
+        }
+        _exit(ended ? 0 : 1);
+    }
+    cirron_process_after_fork_in_parent();
+    record_span("after");
+    assert_int_equal(wait_for(child), 0);
+    assert_flushed();
+    assert_int_equal(count_spans("before"), 1);
+    assert_int_equal(count_spans("after"), 1);
+    assert_int_equal(count_spans("child"), 1);
+    assert_int_equal(count_spans("grandchild"), 1);
+}
+
+static void *record_one(void *barrier) {
+    pthread_barrier_wait(barrier);
+    record_span("first");
+    return NULL;
+}
+
+static void threads_that_record_first_in_a_child_share_one_state(void **state) {
+    (void)state;
+    enum { CHILDREN = 20 };
+    start_session();
+    assert_flushed();
+    for (int i = 0; i < CHILDREN; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            pthread_t threads[THREADS];
+            pthread_barrier_t barrier;
+            (void)pthread_barrier_init(&barrier, NULL, THREADS);
+            for (int k = 0; k < THREADS; k++) {
+                (void)pthread_create(&threads[k], NULL, record_one, &barrier);
+            }
+            for (int k = 0; k < THREADS; k++) {
+                pthread_join(threads[k], NULL);
+            }
+            _exit(cirron_session_end(30 * SECOND) && count().spans == THREADS ? 0 : 1);
+        }
+        assert_int_equal(wait_for(child), 0);
+    }
+    assert_int_equal(count_spans("first"), CHILDREN * THREADS);
+}
+
+/* ---- too little of everything */
+
+static void a_child_without_locks_counts_and_tries_again(void **state) {
+    (void)state;
+    start_session();
+    assert_flushed();
+    pid_t child = fork();
+    if (child == 0) {
+        uint64_t lost = 0;
+        for (objects_left = 0; cirron_process_get() == NULL; objects_left = (int)lost) {
+            cirron_process_lose_mark();
+            lost++;
+        }
+        objects_left = INT_MAX;
+        if (lost < 3 || count().marks_dropped != lost || count().marks != lost) {
+            _exit(2);
+        }
+        record_span("child");
+        _exit(cirron_session_end(30 * SECOND) ? 0 : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+    assert_int_equal(count_spans("child"), 1);
+}
+
+static void what_a_child_lost_is_counted_while_it_has_nothing(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        cirron_counters counters;
+        allocations_left = 0;
+        if (cirron_process_get() != NULL) {
+            _exit(2);
+        }
+        cirron_process_lose_span();
+        cirron_process_count(NULL, &counters);
+        bool counted = counters.spans == 1 && counters.spans_dropped == 1 && counters.marks == 0;
+        _exit(counted && cirron_recorder_get() == NULL && cirron_session_end(SECOND) ? 0 : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+}
+
+static void a_session_starts_whole_or_says_that_there_is_no_memory(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        int status = CIRRON_NO_MEMORY;
+        int refused = -1;
+        for (int granted = 0; status == CIRRON_NO_MEMORY; granted++) {
+            allocations_left = granted;
+            status = start_session_in(spool, 3600 * SECOND);
+            refused++;
+        }
+        allocations_left = INT_MAX;
+        record_span("child");
+        bool ended = cirron_session_end(30 * SECOND);
+        _exit(status == CIRRON_OK && refused > 10 && ended ? 0 : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+    assert_int_equal(count_spans("child"), 1);
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
+static void what_cannot_be_encoded_is_counted(void **state) {
+    (void)state;
+    start_session();
+    assert_flushed();
+    cirron_counters before = count();
+    uint64_t produced = 0;
+    for (int granted = 0; granted < 60; granted++) {
+        record_mark("loss");
+        record_span("step");
+        record_snapshot("{\"weight\":0}");
+        produced += 3;
+        allocations_left = granted;
+        bool flushed = cirron_flusher_flush(&process()->flusher, 30 * SECOND);
+        allocations_left = INT_MAX;
+        assert_true(flushed);
+    }
+    assert_flushed();
+    cirron_counters after = count();
+    uint64_t on_disk =
+        count_spans("step") + count_on_disk("\"name\":\"loss\"") + count_on_disk("{\"weight\":0}");
+    uint64_t dropped = after.records_dropped - before.records_dropped;
+    assert_true(on_disk > 0 && dropped > 0);
+    assert_int_equal(on_disk + dropped, produced);
+}
+
+static void record_inline(bool is_span) {
+    char *payload;
+    uint32_t offset;
+    cirron_recorder *recorder = cirron_recorder_get();
+    if (is_span) {
+        cirron_span_record *span = cirron_recorder_reserve_span(recorder, 4, &payload, &offset);
+        *span = (cirron_span_record){
+            .name = CIRRON_NAME_INLINE, .name_len = 4, .payload = offset, .thread_id = 1};
+        memcpy(payload, "odd!", 4);
+        cirron_queue_publish(&recorder->spans, 4);
+    } else {
+        cirron_mark_record *mark = cirron_recorder_reserve_mark(recorder, 4, &payload, &offset);
+        *mark = (cirron_mark_record){.name = CIRRON_NAME_INLINE, .name_len = 4, .payload = offset};
+        memcpy(payload, "odd!", 4);
+        cirron_queue_publish(&recorder->marks, 4);
+    }
+}
+
+static void records_that_nobody_drains_are_bounded_and_counted(void **state) {
+    (void)state;
+    enum { MORE = 10 };
+    assert_int_equal(start_session_in(NULL, 3600 * SECOND), CIRRON_OK);
+    assert_flushed();
+    uint64_t stored = cirron_store_sequence(process()->collector.store);
+    cirron_counters before = count();
+    pthread_mutex_lock(&process()->collector.mutex);
+    for (int i = 0; i < CIRRON_MARKS_PER_THREAD + MORE; i++) {
+        i % 2 == 0 ? record_inline(false) : record_mark("loss");
+    }
+    for (int i = 0; i < CIRRON_SPANS_PER_THREAD + MORE; i++) {
+        i % 2 == 0 ? record_inline(true) : record_span("step");
+    }
+    pthread_mutex_unlock(&process()->collector.mutex);
+    assert_flushed();
+    cirron_counters after = count();
+    assert_int_equal(after.marks_dropped - before.marks_dropped, MORE);
+    assert_int_equal(after.spans_dropped - before.spans_dropped, MORE);
+    assert_int_equal(cirron_store_sequence(process()->collector.store) - stored,
+                     CIRRON_SPANS_PER_THREAD);
+}
+
+static void without_attributes_of_threads_a_flush_writes_itself(void **state) {
+    (void)state;
+    start_session();
+    assert_true(cirron_flusher_park(&process()->flusher, 30 * SECOND));
+    objects_left = 0;
+    cirron_flusher_unpark(&process()->flusher);
+    record_span("alone");
+    bool flushed = cirron_flusher_flush(&process()->flusher, 30 * SECOND);
+    objects_left = INT_MAX;
+    assert_true(flushed);
+    assert_false(count().flusher_running);
+    assert_int_equal(count_spans("alone"), 1);
+}
+
+/* ---- SIGTERM */
+
+static void assert_killed_by_sigterm(pid_t child) {
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
+static void sigterm_writes_everything_first(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip(); /* it delivers signals late */
+    }
+    for (int timers = 0; timers < 2; timers++) {
+        pid_t child = fork();
+        if (child == 0) {
+            start_session();
+            objects_left = timers == 0 ? 0 : INT_MAX; /* no timer to be had */
+            bool caught = cirron_sigterm_catch(&process()->flusher);
+            objects_left = INT_MAX;
+            bool again = cirron_sigterm_catch(&process()->flusher);
+            record_span(caught && again ? "last" : "uncaught");
+            (void)raise(SIGTERM);
+            sleep(30);
+            _exit(1);
+        }
+        assert_killed_by_sigterm(child);
+        assert_int_equal(count_spans("last"), timers + 1);
+        assert_int_equal(count_spans("cirron.session"), 2 * (timers + 1));
+    }
+}
+
+static void a_child_of_a_session_answers_sigterm_for_itself(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip();
+    }
+    pid_t parent = fork();
+    if (parent == 0) {
+        start_session();
+        (void)cirron_sigterm_catch(&process()->flusher);
+        pid_t child = fork();
+        if (child == 0) {
+            record_span("child");
+            (void)raise(SIGTERM);
+            sleep(30);
+            _exit(1);
+        }
+        int status = 0;
+        bool killed = waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+                      WTERMSIG(status) == SIGTERM;
+        record_span("parent");
+        _exit(killed && cirron_session_end(30 * SECOND) ? 0 : 1);
+    }
+    assert_int_equal(wait_for(parent), 0);
+    assert_int_equal(count_spans("child"), 1);
+    assert_int_equal(count_spans("parent"), 1);
+}
+
+static void sigterm_after_the_session_ends_the_process_at_once(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        start_session();
+        (void)cirron_sigterm_catch(&process()->flusher);
+        (void)cirron_session_end(30 * SECOND);
+        (void)raise(SIGTERM);
+        sleep(30);
+        _exit(1);
+    }
+    assert_killed_by_sigterm(child);
+}
+
+static void a_stuck_flusher_does_not_keep_a_process_from_sigterm(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        start_session();
+        (void)cirron_flusher_flush(&process()->flusher, 30 * SECOND);
+        (void)cirron_sigterm_catch(&process()->flusher);
+        pthread_mutex_lock(&process()->collector.mutex);
+        (void)raise(SIGTERM);
+        sleep(30); /* interrupted by the second one, which the timer sends */
+        _exit(1);
+    }
+    assert_killed_by_sigterm(child);
+}
+
+static void on_signal(int number) {
+    (void)number;
+}
+
+static void on_signal_with_info(int number, siginfo_t *info, void *context) {
+    (void)number, (void)info, (void)context;
+}
+
+static void sigterm_that_is_somebody_else_s_stays_so(void **state) {
+    (void)state;
+    struct sigaction before, after;
+    const struct sigaction others[] = {
+        {.sa_handler = SIG_IGN},
+        {.sa_handler = on_signal},
+        {.sa_sigaction = on_signal_with_info, .sa_flags = SA_SIGINFO},
+    };
+    start_session();
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_int_equal(sigaction(SIGTERM, &others[i], &before), 0);
+        assert_false(cirron_sigterm_catch(&process()->flusher));
+        cirron_sigterm_continue(&process()->flusher);
+        assert_int_equal(sigaction(SIGTERM, &before, &after), 0);
+        assert_ptr_equal(after.sa_handler, others[i].sa_handler);
+    }
+}
+
 #define TEST(name)                                                                                 \
     cmocka_unit_test_setup_teardown(name, make_directory, end_session_and_remove_directory)
 
@@ -858,6 +1221,19 @@ int main(void) {
         TEST(a_flush_or_a_stop_beside_a_parked_flusher_is_done),
         TEST(a_parked_flusher_keeps_its_interval),
         TEST(a_long_cycle_is_waited_for_once),
+        TEST(forks_told_of_leave_both_sides_recording),
+        TEST(threads_that_record_first_in_a_child_share_one_state),
+        TEST(a_child_without_locks_counts_and_tries_again),
+        TEST(what_a_child_lost_is_counted_while_it_has_nothing),
+        TEST(a_session_starts_whole_or_says_that_there_is_no_memory),
+        TEST(what_cannot_be_encoded_is_counted),
+        TEST(records_that_nobody_drains_are_bounded_and_counted),
+        TEST(without_attributes_of_threads_a_flush_writes_itself),
+        TEST(sigterm_writes_everything_first),
+        TEST(a_child_of_a_session_answers_sigterm_for_itself),
+        TEST(sigterm_after_the_session_ends_the_process_at_once),
+        TEST(a_stuck_flusher_does_not_keep_a_process_from_sigterm),
+        TEST(sigterm_that_is_somebody_else_s_stays_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
