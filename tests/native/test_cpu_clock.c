@@ -6,6 +6,9 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/wait.h>
 
 #include "core/clock.h"
 #include "core/cpu_clock.h"
@@ -62,11 +65,49 @@ static void work_is_cpu_time(void **state) {
     assert_true(llabs(estimate - kernel) < 2000000);
 }
 
-int main(void) {
+/* The same three, in a process that glibc has not registered for rseq. */
+static void it_is_as_true_without_restartable_sequences(void **state) {
+    (void)state;
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        (void)setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
+        (void)execl("/proc/self/exe", "test_cpu_clock", "plain", (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void without_them_a_reading_lives_a_microsecond(void **state) {
+    (void)state;
+    cirron_cpu_clock clock;
+    cirron_cpu_clock_init(&clock);
+    (void)read_clock(&clock);
+    const int64_t measured = clock.measured_ns;
+    assert_null(clock.armed);
+    assert_int_equal(cirron_cpu_clock_read(&clock, measured + 999), clock.cpu_ns + 999);
+    assert_int_equal(clock.measured_ns, measured);
+    burn(2000);
+    (void)read_clock(&clock);
+    assert_true(clock.measured_ns > measured);
+}
+
+int main(int count, char **arguments) {
+    const struct CMUnitTest plain[] = {
+        cmocka_unit_test(it_stays_near_the_kernels_clock),
+        cmocka_unit_test(sleep_is_not_cpu_time),
+        cmocka_unit_test(work_is_cpu_time),
+        cmocka_unit_test(without_them_a_reading_lives_a_microsecond),
+    };
+    if (count == 2 && strcmp(arguments[1], "plain") == 0) {
+        return cmocka_run_group_tests(plain, NULL, NULL);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_stays_near_the_kernels_clock),
         cmocka_unit_test(sleep_is_not_cpu_time),
         cmocka_unit_test(work_is_cpu_time),
+        cmocka_unit_test(it_is_as_true_without_restartable_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,10 +5,33 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "core/hash.h"
 #include "core/id.h"
+
+static int entropy_errors[4]; /* of the next calls; 0: it works */
+static int entropy_calls;
+
+/* In place of the C library's. */
+ssize_t getrandom(void *bytes, size_t len, unsigned flags) {
+    int call = entropy_calls++;
+    if (call < 4 && entropy_errors[call] != 0) {
+        errno = entropy_errors[call];
+        return -1;
+    }
+    return syscall(SYS_getrandom, bytes, len, flags);
+}
+
+static void next_entropy_fails(int first, int second) {
+    memcpy(entropy_errors, (int[4]){first, second}, sizeof entropy_errors);
+    entropy_calls = 0;
+}
 
 static int compare_ids(const void *a, const void *b) {
     return memcmp(a, b, sizeof(cirron_id));
@@ -73,6 +96,35 @@ static void a_new_epoch_brings_fresh_entropy(void **state) {
     assert_memory_not_equal(&a, &b, sizeof a);
 }
 
+static void without_entropy_ids_still_differ(void **state) {
+    (void)state;
+    cirron_id_stream streams[3];
+    cirron_id ids[3];
+    for (int i = 0; i < 3; i++) {
+        next_entropy_fails(i == 2 ? EINTR : ENOSYS, 0);
+        cirron_id_stream_init(&streams[i]);
+        ids[i] = cirron_id_next(&streams[i]);
+        assert_int_equal(entropy_calls, i == 2 ? 2 : 1); /* interrupted: once more */
+    }
+    assert_memory_not_equal(&ids[0], &ids[1], sizeof ids[0]);
+    assert_memory_not_equal(&ids[1], &ids[2], sizeof ids[0]);
+    next_entropy_fails(EAGAIN, 0);
+    uint64_t seed = cirron_hash_seed();
+    assert_int_equal(entropy_calls, 1);
+    assert_true(seed != cirron_hash_seed());
+}
+
+static void an_id_is_never_all_zero(void **state) {
+    (void)state;
+    cirron_id_stream stream;
+    cirron_id_stream_init(&stream);
+    cirron_id first = cirron_id_next(&stream);
+    memset(stream.bytes + stream.used, 0, sizeof first); /* what chance may bring */
+    cirron_id second = cirron_id_next(&stream);
+    assert_false(cirron_id_is_zero(&second));
+    assert_memory_not_equal(&first, &second, sizeof first);
+}
+
 static void hex_is_lowercase_and_whole(void **state) {
     (void)state;
     cirron_id id = {{0x00, 0x01, 0x9f, 0xa0, 0xff, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
@@ -86,6 +138,8 @@ int main(void) {
         cmocka_unit_test(a_hundred_thousand_ids_differ),
         cmocka_unit_test(the_stream_is_chacha20),
         cmocka_unit_test(a_new_epoch_brings_fresh_entropy),
+        cmocka_unit_test(without_entropy_ids_still_differ),
+        cmocka_unit_test(an_id_is_never_all_zero),
         cmocka_unit_test(hex_is_lowercase_and_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,31 @@
 #include <unistd.h>
 
 #include "core/spool_reader.h"
+
+static int read_error;                 /* errno of the next read; 0: it works */
+static size_t read_at_most = SIZE_MAX; /* bytes */
+static bool stat_is_refused;
+
+#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
+
+/* In place of the C library's. */
+ssize_t read(int file, void *bytes, size_t len) {
+    static ssize_t (*next)(int, void *, size_t);
+    (void)NEXT(read);
+    errno = read_error;
+    if (read_error != 0) {
+        read_error = 0;
+        return -1;
+    }
+    return next(file, bytes, len < read_at_most ? len : read_at_most);
+}
+
+int fstat(int file, struct stat *about) {
+    static int (*next)(int, struct stat *);
+    (void)NEXT(fstat);
+    errno = ESTALE;
+    return stat_is_refused ? -1 : next(file, about);
+}
 
 static const char batch[] =
     "{\"sdk_version\":\"1\",\"spans\":[{\"id\":\"a\",\"name\":\"cirron.session\"}]}";
@@ -135,6 +161,42 @@ static void a_growing_series_of_files_reuses_one_reader(void **state) {
     assert_int_equal(cirron_table_spans(f->table), 40);
 }
 
+static void a_read_that_is_cut_short_or_interrupted_goes_on(void **state) {
+    fixture *f = *state;
+    write_file(f, batch, sizeof(batch) - 1);
+    read_error = EINTR;
+    read_at_most = 10;
+    assert_int_equal(read_file(f), CIRRON_OK);
+    read_at_most = SIZE_MAX;
+    assert_int_equal(cirron_table_spans(f->table), 1);
+}
+
+static void a_disk_that_fails_leaves_errno_and_no_row(void **state) {
+    fixture *f = *state;
+    write_file(f, batch, sizeof(batch) - 1);
+    read_error = EIO;
+    assert_int_equal(read_file(f), CIRRON_IO);
+    assert_int_equal(errno, EIO);
+    stat_is_refused = true;
+    int status = read_file(f);
+    stat_is_refused = false;
+    assert_int_equal(status, CIRRON_IO);
+    assert_int_equal(errno, ESTALE);
+    assert_int_equal(cirron_table_spans(f->table), 0);
+    assert_int_equal(read_file(f), CIRRON_OK);
+}
+
+static void a_file_that_shrinks_meanwhile_is_refused(void **state) {
+    fixture *f = *state;
+    write_file(f, batch, sizeof(batch) - 1);
+    read_at_most = 0; /* its size was seen, its bytes are gone */
+    int status = read_file(f);
+    read_at_most = SIZE_MAX;
+    assert_int_equal(status, CIRRON_CORRUPT);
+    assert_non_null(f->why);
+    assert_int_equal(cirron_table_spans(f->table), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_batch_file_is_read_with_its_size, set_up, tear_down),
@@ -144,6 +206,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_empty_file_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_truncated_file_leaves_no_row_and_the_next_one_is_read,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_read_that_is_cut_short_or_interrupted_goes_on, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_disk_that_fails_leaves_errno_and_no_row, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_file_that_shrinks_meanwhile_is_refused, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_directory_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pipe_is_refused_without_waiting_for_a_writer, set_up,
                                         tear_down),
