@@ -42,9 +42,10 @@ cirron_text cirron_export_session_id(const cirron_table *table, size_t row, char
     return cirron_table_id_text(table, cirron_table_id(table, (size_t)session->row), hex);
 }
 
-static int hex_digit(char c) {
+/* Of a digit, which the JSON reader has seen to be one. */
+static int hex_value(char c) {
     int letter = (c | 0x20) - 'a';
-    return c >= '0' && c <= '9' ? c - '0' : letter >= 0 && letter < 6 ? letter + 10 : -1;
+    return letter >= 0 ? letter + 10 : c - '0';
 }
 
 /* The code unit of the escape \uXXXX at `text`, or -1 when there is none. */
@@ -52,8 +53,8 @@ static int code_unit(const char *text, const char *end) {
     if (end - text < 6 || text[0] != '\\' || text[1] != 'u') {
         return -1;
     }
-    return hex_digit(text[2]) << 12 | hex_digit(text[3]) << 8 | hex_digit(text[4]) << 4 |
-           hex_digit(text[5]);
+    return hex_value(text[2]) << 12 | hex_value(text[3]) << 8 | hex_value(text[4]) << 4 |
+           hex_value(text[5]);
 }
 
 void cirron_export_mend_surrogates(char *json, size_t len) {

@@ -345,11 +345,10 @@ static void a_document_that_cannot_grow_is_never_passed_off_as_whole(void **stat
 
 /* ---- Arrow */
 
-static int stream_of(enum cirron_arrow_kind kind) {
+static int stream_of(cirron_arrow_rows rows) {
     struct ArrowArrayStream stream;
     struct ArrowSchema schema;
     struct ArrowArray array;
-    const cirron_arrow_rows rows = {.kind = kind, .by_session = true, .session = 0};
     int status = cirron_arrow_stream(table, &rows, &stream);
     if (status != CIRRON_OK) {
         return status;
@@ -374,23 +373,23 @@ static int stream_of(enum cirron_arrow_kind kind) {
     return status;
 }
 
-static int stream_spans(void) {
-    return stream_of(CIRRON_ARROW_SPANS);
-}
+static cirron_arrow_rows rows_wanted;
 
-static int stream_marks(void) {
-    return stream_of(CIRRON_ARROW_MARKS);
-}
-
-static int stream_snapshots(void) {
-    return stream_of(CIRRON_ARROW_SNAPSHOTS);
+static int stream_wanted(void) {
+    return stream_of(rows_wanted);
 }
 
 static void a_stream_of_records_says_that_memory_ran_out(void **state) {
     (void)state;
-    refuse_each(stream_spans);
-    refuse_each(stream_marks);
-    refuse_each(stream_snapshots);
+    for (int kind = CIRRON_ARROW_SPANS; kind <= CIRRON_ARROW_SNAPSHOTS; kind++) {
+        rows_wanted = (cirron_arrow_rows){.kind = (enum cirron_arrow_kind)kind};
+        refuse_each(stream_wanted);
+        rows_wanted.by_session = true;
+        refuse_each(stream_wanted);
+        rows_wanted.session = 1;
+        rows_wanted.by_rank = true;
+        refuse_each(stream_wanted);
+    }
 }
 
 /* ---- the store */

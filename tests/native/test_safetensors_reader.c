@@ -5,14 +5,28 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/memory.h"
 #include "core/safetensors_reader.h"
+
+/* What the first reads give: -1 an error, 0 the end, 1 what is there. */
+static ssize_t reads[2] = {1, 1};
+static int reads_done = 2;
+static int read_errno;
+
+/* In place of the C library's. */
+ssize_t pread(int file, void *bytes, size_t len, off_t offset) {
+    ssize_t result = reads_done < 2 ? reads[reads_done++] : 1;
+    errno = read_errno;
+    return result == 1 ? syscall(SYS_pread64, file, bytes, len, offset) : result;
+}
 
 static char why[CIRRON_SAFETENSORS_WHY_BYTES];
 
@@ -186,7 +200,12 @@ static void layouts_that_lie_are_refused(void **state) {
     assert_refused("{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
                    "no whole number of bytes");
     assert_refused("{\"a\":3}", 0, "no JSON object");
-    assert_refused("{\"__metadata__\":{\"a\":1}}", 0, "__metadata__");
+    assert_refused("{\"__metadata__\":{\"a\":1}}", 0, "__metadata__ holds more than strings");
+    assert_refused("{\"__metadata__\":[]}", 0, "__metadata__ is no JSON object");
+    assert_refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ is given twice");
+    assert_refused("{\"a\":{\"dtype\":\"F64\",\"shape\":[4611686018427387904],"
+                   "\"data_offsets\":[0,8]}}",
+                   8, "no whole number of bytes");
     assert_refused("[]", 0, "no JSON object");
     assert_refused(" {}", 0, "no JSON object");
     assert_refused("{} {}", 0, "no valid JSON");
@@ -231,6 +250,43 @@ static void what_is_no_file_is_refused(void **state) {
     assert_int_equal(cirron_safetensors_read(-1, &header, why), CIRRON_IO);
 }
 
+static void no_metadata_is_as_good_as_none(void **state) {
+    (void)state;
+    cirron_safetensors *header = read_good("{\"__metadata__\":null}", 0);
+    assert_int_equal(cirron_safetensors_count(header), 0);
+    cirron_safetensors_free(header);
+}
+
+static void a_file_of_less_than_a_length_is_refused(void **state) {
+    (void)state;
+    cirron_safetensors *header = NULL;
+    int file = memfd_create("short", 0);
+    put(file, "1234567", 7);
+    assert_int_equal(cirron_safetensors_read(file, &header, why), CIRRON_CORRUPT);
+    assert_string_equal(why, "too short for a safetensors file");
+    close(file);
+}
+
+static void a_disk_that_fails_or_a_file_that_shrinks_is_told(void **state) {
+    (void)state;
+    static const char json[] = "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+    cirron_safetensors *header = NULL;
+    for (int call = 0; call < 2; call++) { /* of the length, and of the header */
+        memcpy(reads, (ssize_t[]){call == 0 ? -1 : 1, call == 0 ? 1 : -1}, sizeof(reads));
+        reads_done = 0;
+        read_errno = EIO;
+        assert_int_equal(read_file(sizeof(json) - 1, json, 1, &header), CIRRON_IO);
+        reads_done = 0;
+        read_errno = EINTR;
+        assert_int_equal(read_file(sizeof(json) - 1, json, 1, &header), CIRRON_OK);
+        cirron_safetensors_free(header);
+        reads_done = 0;
+        memcpy(reads, (ssize_t[]){call == 0 ? 0 : 1, call == 0 ? 1 : 0}, sizeof(reads));
+        assert_int_equal(read_file(sizeof(json) - 1, json, 1, &header), CIRRON_CORRUPT);
+        assert_string_equal(why, "the file ends too early");
+    }
+}
+
 int main(void) {
     cirron_memory_use(&(cirron_allocator){note_malloc, note_realloc, free});
     const struct CMUnitTest tests[] = {
@@ -244,6 +300,9 @@ int main(void) {
         cmocka_unit_test(depth_costs_an_error_at_most),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(no_metadata_is_as_good_as_none),
+        cmocka_unit_test(a_file_of_less_than_a_length_is_refused),
+        cmocka_unit_test(a_disk_that_fails_or_a_file_that_shrinks_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
