@@ -6,6 +6,8 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 SOURCES := $(shell find cirron csrc -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
+COVERED := --root . --filter csrc/core/ --exclude-throw-branches \
+  --exclude-branches-by-pattern '\s*assert\('
 C_FILES := $(shell find csrc tests/native tests/fuzz tests/faults benchmarks -name '*.[ch]' -o -name '*.cpp')
 
 .DEFAULT_GOAL := help
@@ -68,9 +70,8 @@ coverage: build/tools ## Say which lines and branches of core the C tests reach
 	@$(BIN)/cmake --build build/coverage --parallel
 	@find build/coverage -name '*.gcda' -delete
 	@$(BIN)/ctest --test-dir build/coverage --output-on-failure >>build/coverage.log
-	$(BIN)/gcovr --root . --filter csrc/core/ --exclude-throw-branches build/coverage
-	$(BIN)/gcovr --root . --filter csrc/core/ --exclude-throw-branches --txt-metric branch \
-	  build/coverage
+	$(BIN)/gcovr $(COVERED) build/coverage
+	$(BIN)/gcovr $(COVERED) --txt-metric branch build/coverage
 
 faults: build/installed-test ## Fail each call to the system in turn, and look at what becomes of a program
 	$(BIN)/python tests/faults/sweep.py

@@ -101,7 +101,6 @@ static void reopen_spool(cirron_flusher *flusher) {
         cirron_spool_writer_give_up(flusher->writer);
     }
     (void)cirron_spool_writer_open(flusher->writer, dir, max_bytes);
-    cirron_free(dir);
 }
 
 static void end_drain(cirron_flusher *flusher, bool seal) {

@@ -215,17 +215,9 @@ static int count_bytes(cirron_spool_writer *writer) {
     return status;
 }
 
-int cirron_spool_writer_open(cirron_spool_writer *writer, const char *dir, uint64_t max_bytes) {
-    char *copy = NULL;
-    if (dir != NULL) {
-        copy = cirron_malloc(strlen(dir) + 1);
-        if (copy == NULL) {
-            return CIRRON_NO_MEMORY;
-        }
-        strcpy(copy, dir);
-    }
+int cirron_spool_writer_open(cirron_spool_writer *writer, char *dir, uint64_t max_bytes) {
     cirron_free(writer->dir);
-    writer->dir = copy;
+    writer->dir = dir;
     writer->max_bytes = max_bytes;
     writer->file_first = writer->file_end = 0;
     writer->listed = false;

@@ -29,8 +29,9 @@ void cirron_spool_writer_free(cirron_spool_writer *writer);
 
 /* From now on batches go to `dir` (made when missing, parents too), which holds at
  * most max_bytes. The directory is listed once, here; a directory that can't be made
- * or read now is retried with each write. dir NULL: batches wait in memory. */
-int cirron_spool_writer_open(cirron_spool_writer *writer, const char *dir, uint64_t max_bytes);
+ * or read now is retried with each write. dir NULL: batches wait in memory. The writer takes
+ * the block `dir` over, so that short memory can't keep it from knowing where to write. */
+int cirron_spool_writer_open(cirron_spool_writer *writer, char *dir, uint64_t max_bytes);
 
 /* Takes the bytes over (`document` comes back empty) and tries to write all that
  * waits, oldest first. CIRRON_OK when nothing waits any more, CIRRON_IO when the

@@ -152,6 +152,45 @@ static void members_show_every_type(void **state) {
                         "a=NaN;b=Infinity;c=-Infinity;d=Infinity;e=-Infinity;f=0.0000;");
 }
 
+static size_t put_utf8(char text[4], uint32_t code) {
+    if (code < 0x80) {
+        text[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        text[0] = (char)(0xc0 | code >> 6);
+        text[1] = (char)(0x80 | (code & 0x3f));
+        return 2;
+    }
+    text[0] = (char)(0xe0 | code >> 12);
+    text[1] = (char)(0x80 | (code >> 6 & 0x3f));
+    text[2] = (char)(0x80 | (code & 0x3f));
+    return 3;
+}
+
+static void just_what_acts_on_a_terminal_is_escaped(void **state) {
+    (void)state;
+    static const uint32_t acting[][2] = {{0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},
+                                         {0x200b, 0x200b}, {0x200e, 0x200f}, {0x2028, 0x202e},
+                                         {0x2060, 0x2069}, {0xd800, 0xdfff}, {0xfeff, 0xfeff}};
+    cirron_output out = {0};
+    for (uint32_t code = 0; code < 0x10000; code++) {
+        char text[4];
+        size_t len = put_utf8(text, code);
+        bool acts = false;
+        for (size_t i = 0; i < sizeof(acting) / sizeof(acting[0]); i++) {
+            acts |= acting[i][0] <= code && code <= acting[i][1];
+        }
+        out.text.len = 0;
+        cirron_display_text(&out, text, len);
+        bool kept = out.text.len == len && memcmp(out.text.data, text, len) == 0;
+        if (kept == acts && code != '\\') {
+            fail_msg("U+%04x: %.*s", code, (int)out.text.len, out.text.data);
+        }
+    }
+    cirron_buffer_fini(&out.text);
+}
+
 static void names_are_unescaped_and_the_last_of_equal_ones_counts(void **state) {
     (void)state;
     assert_string_equal(members_of("{\"a\\nb\":\"c\\r\\u202ed\",\"\\u00e9\":\"\\ud83d\\ude00\"}"),
@@ -243,6 +282,7 @@ int main(void) {
         cmocka_unit_test(intervals_may_be_of_any_length_and_direction),
         cmocka_unit_test(doubles_have_four_decimals_or_an_exponent),
         cmocka_unit_test(text_keeps_what_prints_and_escapes_what_acts),
+        cmocka_unit_test(just_what_acts_on_a_terminal_is_escaped),
         cmocka_unit_test(members_show_every_type),
         cmocka_unit_test(names_are_unescaped_and_the_last_of_equal_ones_counts),
         cmocka_unit_test(malformed_attributes_hold_nothing),

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/json_writer.h"
+#include "core/number_text.h"
 #include "core/memory.h"
 
 #define REPLACED "\xEF\xBF\xBD"
@@ -300,6 +301,36 @@ static void without_memory_nothing_is_appended(void **state) {
     }
 }
 
+static void numbers_beyond_a_double_are_infinite_or_zero(void **state) {
+    (void)state;
+    static char digits[401], zeros[403] = "0.";
+    memset(digits, '9', 400);
+    memset(zeros + 2, '0', 400);
+    zeros[401] = '1';
+    const struct {
+        const char *text;
+        double value;
+    } cases[] = {
+        {"1e400", INFINITY},
+        {"1E+400", INFINITY},
+        {"-1e400", -INFINITY},
+        {"-12.5e+400", -INFINITY},
+        {"1e-400", 0.0},
+        {"0.001E-400", 0.0},
+        {"-1e-400", -0.0},
+        {"1e99999999999999999999", INFINITY},
+        {"1e-99999999999999999999", 0.0},
+        {digits, INFINITY},
+        {zeros, 0.0},
+        {"2.5", 2.5},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        double value = cirron_double_parse(cases[i].text, strlen(cases[i].text));
+        assert_true(value == cases[i].value);
+        assert_int_equal(signbit(value), signbit(cases[i].value));
+    }
+}
+
 int main(void) {
     static const cirron_allocator fallible = {allocate, resize, free};
     cirron_memory_use(&fallible);
@@ -316,6 +347,7 @@ int main(void) {
         cmocka_unit_test(integers_are_exact_to_the_ends_of_their_range),
         cmocka_unit_test(an_id_is_32_lowercase_hex_digits),
         cmocka_unit_test(without_memory_nothing_is_appended),
+        cmocka_unit_test(numbers_beyond_a_double_are_infinite_or_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,8 @@ static const char batch[] =
     "{\"id\":\"forward\",\"parent_id\":\"step\",\"name\":\"forward\",\"start_ns\":-7,"
     "\"end_ns\":40,\"attrs\":{}},"
     "{\"id\":\"open\",\"parent_id\":\"step\",\"name\":\"open\",\"start_ns\":30},"
+    "{\"id\":\"twin\",\"parent_id\":\"step\",\"name\":\"twin\",\"start_ns\":30,\"attrs\":"
+    "{\r\n\t\"k\"\r: 1}},"
     "{\"id\":\"00000000000000000000000000000000\",\"name\":\"cirron.session\",\"start_ns\":9},"
     "{\"id\":\"orphan\",\"parent_id\":\"nowhere\",\"name\":\"\",\"start_ns\":1,\"end_ns\":2}"
     "],\"marks\":["
@@ -116,6 +118,10 @@ static const char batch[] =
     "\"value\":true,\"ts_ns\":7},"
     "{\"id\":\"m5\",\"span_id\":\"" ROOT "\",\"name\":\"good\",\"value_type\":\"bool\","
     "\"value\":false,\"ts_ns\":7},"
+    "{\"id\":\"m7\",\"span_id\":\"" ROOT "\",\"name\":\"good\",\"value_type\":\"bool\","
+    "\"value\":true,\"ts_ns\":6},"
+    "{\"id\":\"m8\",\"span_id\":\"step\",\"name\":\"at once\",\"value_type\":\"int\","
+    "\"value\":1,\"ts_ns\":8},"
     "{\"id\":\"m6\",\"span_id\":\"root\",\"name\":\"loss\",\"value_type\":\"float\","
     "\"value\":\"NaN\",\"ts_ns\":7}"
     "],\"snapshots\":["
@@ -155,8 +161,8 @@ static int read_and_link(void) {
         status = cirron_table_link(table);
     }
     if (status == CIRRON_OK) {
-        assert_int_equal(cirron_table_spans(table), 6);
-        assert_int_equal(cirron_table_marks(table), 6);
+        assert_int_equal(cirron_table_spans(table), 7);
+        assert_int_equal(cirron_table_marks(table), 8);
         assert_int_equal(cirron_table_snapshots(table), 2);
     }
     cirron_table_free(table);
@@ -515,8 +521,8 @@ static int load_file(void) {
         status = cirron_spool_loader_end(loader);
     }
     if (status == CIRRON_OK) {
-        assert_int_equal(cirron_table_spans(rows), 3 * 7);
-        assert_int_equal(cirron_table_marks(rows), 3 * 7);
+        assert_int_equal(cirron_table_spans(rows), 3 * 8);
+        assert_int_equal(cirron_table_marks(rows), 3 * 9);
     }
     cirron_table_free(rows);
     return status;

@@ -6,12 +6,31 @@
 
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/spool_loader.h"
+
+static int threads_granted = INT_MAX;
+
+/* In place of the C library's. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *argument) {
+    static int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (threads_granted-- <= 0) {
+        return EAGAIN;
+    }
+    if (next == NULL) {
+        *(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
+    }
+    return next(thread, attributes, run, argument);
+}
 
 enum { FILES = 60, BROKEN = 7, MISSING = 11, SPANS = 20 };
 
@@ -156,6 +175,21 @@ static void any_number_of_threads_gives_the_same_table(void **state) {
     cirron_table_free(expected);
 }
 
+static void threads_that_are_refused_are_done_without(void **state) {
+    (void)state;
+    cirron_table *expected = read_in_order();
+    assert_in_range(cirron_spool_loader_threads(), 1, 8);
+    for (int granted = 0; granted < 3; granted++) {
+        cirron_spool_file files[FILES];
+        threads_granted = granted;
+        cirron_table *table = read_by_threads(4, files);
+        threads_granted = INT_MAX;
+        assert_same_tables(table, expected);
+        cirron_table_free(table);
+    }
+    cirron_table_free(expected);
+}
+
 static void no_file_is_read_at_once(void **state) {
     (void)state;
     cirron_table *table = cirron_table_new();
@@ -201,6 +235,7 @@ static void a_cleared_table_is_filled_once_more(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_of_threads_gives_the_same_table),
+        cmocka_unit_test(threads_that_are_refused_are_done_without),
         cmocka_unit_test(no_file_is_read_at_once),
         cmocka_unit_test(a_loader_can_be_ended_early),
         cmocka_unit_test(a_cleared_table_is_filled_once_more),

@@ -146,6 +146,11 @@ static int tear_down(void **state) {
     return 0;
 }
 
+/* The writer takes its directory over. */
+static int open_spool(cirron_spool_writer *of, const char *dir, uint64_t max_bytes) {
+    return cirron_spool_writer_open(of, dir == NULL ? NULL : strdup(dir), max_bytes);
+}
+
 static cirron_id make_id(uint32_t number) {
     cirron_id id = {{(uint8_t)(number >> 8), (uint8_t)number}};
     return id;
@@ -209,7 +214,7 @@ static cirron_spool_stats stats(void) {
 
 static void a_batch_becomes_one_whole_file_in_a_directory_that_is_made(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(submit(7, 100000), CIRRON_OK);
     assert_whole_file(7, 100000);
     assert_int_equal(each_entry(spool, NULL), 1);
@@ -228,10 +233,10 @@ static void a_batch_becomes_one_whole_file_in_a_directory_that_is_made(void **st
 static void without_a_directory_batches_wait_and_are_written_later_in_order(void **state) {
     (void)state;
     assert_int_equal(submit(1, 10), CIRRON_IO);
-    assert_int_equal(cirron_spool_writer_open(writer, NULL, 0), CIRRON_OK);
+    assert_int_equal(open_spool(writer, NULL, 0), CIRRON_OK);
     assert_int_equal(submit(2, 10), CIRRON_IO);
     assert_int_equal(stats().pending, 2);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(cirron_spool_writer_retry(writer), CIRRON_OK);
     assert_whole_file(1, 10);
     assert_whole_file(2, 10);
@@ -251,7 +256,7 @@ static void what_waits_can_be_given_up_and_counts(void **state) {
 
 static void a_directory_deleted_while_running_is_made_again(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(submit(1, 10), CIRRON_OK);
     remove_tree(spool);
     assert_int_equal(submit(2, 30), CIRRON_OK);
@@ -267,7 +272,7 @@ static void a_path_that_is_no_directory_makes_batches_wait(void **state) {
     FILE *file = fopen(in_the_way, "wb");
     assert_non_null(file);
     fclose(file);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_IO);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_IO);
     assert_int_equal(stats().last_errno, ENOTDIR);
     assert_int_equal(submit(1, 10), CIRRON_IO);
     assert_int_equal(submit(2, 10), CIRRON_IO);
@@ -287,11 +292,11 @@ static void a_directory_that_appears_late_is_counted_too(void **state) {
     char parent[PATH_BYTES];
     make_path(parent, base, "a");
     make_path(hidden, base, "hidden");
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(submit(1, 700), CIRRON_OK);
     assert_int_equal(rename(parent, hidden), 0);
     assert_int_equal(symlink("/dev/null", parent), 0);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_IO);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_IO);
     assert_int_equal(submit(2, 600), CIRRON_IO);
     assert_int_equal(unlink(parent), 0);
     assert_int_equal(rename(hidden, parent), 0);
@@ -307,7 +312,7 @@ static void a_full_disk_leaves_no_half_file_and_loses_nothing(void **state) {
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     struct rlimit tight = {1000, before.rlim_max};
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
     int first = submit(1, 900);
     int second = submit(2, 5000); /* its first write is short, its second refused */
@@ -331,7 +336,7 @@ static void a_full_disk_leaves_no_half_file_and_loses_nothing(void **state) {
 
 static void the_cap_drops_the_oldest_files_and_counts_their_records(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_OK);
     for (uint32_t i = 0; i < 10; i++) {
         assert_int_equal(submit(i, 100), CIRRON_OK);
     }
@@ -356,7 +361,7 @@ static void a_long_run_under_the_cap_counts_every_record(void **state) {
     (void)state;
     uint64_t produced = 0;
     uint64_t kept = 0;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 3000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 3000), CIRRON_OK);
     for (uint32_t i = 0; i < 600; i++) {
         assert_int_equal(submit(i, 10 + i % 90), CIRRON_OK);
         assert_in_range(stats().bytes, 1, 3000);
@@ -371,7 +376,7 @@ static void a_long_run_under_the_cap_counts_every_record(void **state) {
 
 static void a_batch_beyond_the_cap_is_dropped_and_counted(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_OK);
     assert_int_equal(submit(1, 500), CIRRON_OK);
     assert_int_equal(submit(2, 1001), CIRRON_OK);
     assert_true(file_exists(1));
@@ -387,12 +392,12 @@ static void a_batch_beyond_the_cap_is_dropped_and_counted(void **state) {
 static void files_of_others_count_for_the_cap_but_not_their_records(void **state) {
     (void)state;
     char name[PATH_BYTES];
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     batch_name(name, 1);
     write_foreign(name, 400);
     batch_name(name, 3);
     write_foreign(name, 400);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_OK);
     assert_int_equal(stats().bytes, 800);
     assert_int_equal(submit(2, 100), CIRRON_OK);
     assert_int_equal(submit(4, 200), CIRRON_OK);
@@ -409,7 +414,7 @@ static void files_of_others_count_for_the_cap_but_not_their_records(void **state
 
 static void what_is_no_batch_file_is_neither_counted_nor_touched(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     char name[PATH_BYTES];
     char path[PATH_BYTES];
     char target[PATH_BYTES];
@@ -426,7 +431,7 @@ static void what_is_no_batch_file_is_neither_counted_nor_touched(void **state) {
     assert_int_equal(symlink(target, path), 0);
     batch_path(path, 3);
     assert_int_equal(mkdir(path, 0755), 0);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 100), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 100), CIRRON_OK);
     assert_int_equal(stats().bytes, 0);
     assert_int_equal(submit(4, 90), CIRRON_OK);
     assert_int_equal(submit(5, 90), CIRRON_OK);
@@ -440,7 +445,7 @@ static void what_is_no_batch_file_is_neither_counted_nor_touched(void **state) {
 static void a_file_that_somebody_else_removed_is_not_counted(void **state) {
     (void)state;
     char path[PATH_BYTES];
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_OK);
     for (uint32_t i = 0; i < 10; i++) {
         assert_int_equal(submit(i, 100), CIRRON_OK);
     }
@@ -473,7 +478,7 @@ static void the_batches_that_wait_are_bounded_by_bytes(void **state) {
 
 static void without_memory_a_batch_is_dropped_and_counted(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     cirron_buffer document = {0};
     cirron_id id = make_id(1);
     assert_int_equal(cirron_buffer_append(&document, "x", 1), CIRRON_OK);
@@ -491,8 +496,8 @@ static void two_writers_share_a_directory(void **state) {
     (void)state;
     cirron_spool_writer *mine = writer;
     cirron_spool_writer *other = cirron_spool_writer_new();
-    assert_int_equal(cirron_spool_writer_open(mine, spool, GENEROUS), CIRRON_OK);
-    assert_int_equal(cirron_spool_writer_open(other, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(mine, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(other, spool, GENEROUS), CIRRON_OK);
     for (uint32_t i = 0; i < 20; i++) {
         writer = i % 2 == 0 ? mine : other;
         assert_int_equal(submit(i, 50), CIRRON_OK);
@@ -507,7 +512,7 @@ static void two_writers_share_a_directory(void **state) {
 static void a_file_that_is_refused_at_any_step_waits_and_leaves_nothing(void **state) {
     (void)state;
     int *const steps[] = {&refused.write, &refused.close, &refused.rename};
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     for (uint32_t i = 0; i < 3; i++) {
         *steps[i] = EDQUOT;
         assert_int_equal(submit(i, 100), CIRRON_IO);
@@ -526,7 +531,7 @@ static void a_file_that_is_refused_at_any_step_waits_and_leaves_nothing(void **s
 
 static void an_interrupted_write_goes_on_and_one_of_nothing_is_a_full_disk(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     refused.write = EINTR;
     assert_int_equal(submit(1, 100), CIRRON_OK);
     assert_whole_file(1, 100);
@@ -539,7 +544,7 @@ static void an_interrupted_write_goes_on_and_one_of_nothing_is_a_full_disk(void 
 
 static void a_directory_that_is_gone_and_cannot_be_made_keeps_the_batch(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     remove_tree(spool);
     char parent[PATH_BYTES];
     make_path(parent, base, "a/b");
@@ -570,7 +575,7 @@ static void make_older(const char *name, int hours) {
 static void half_a_batch_of_a_dead_process_is_removed_after_an_hour(void **state) {
     (void)state;
     char old[PATH_BYTES], young[PATH_BYTES], odd[PATH_BYTES];
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     batch_name(old, 1);
     strcat(old, ".tmp");
     batch_name(young, 2);
@@ -592,7 +597,7 @@ static void half_a_batch_of_a_dead_process_is_removed_after_an_hour(void **state
     write_foreign(odd, 10);
     memset(odd, 'x', 20);
     write_foreign(odd, 10);
-    assert_int_equal(cirron_spool_writer_open(writer, spool, GENEROUS), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(stats().bytes, 0);
     assert_int_equal(each_entry(spool, NULL), 5);
     char path[PATH_BYTES];
@@ -602,7 +607,7 @@ static void half_a_batch_of_a_dead_process_is_removed_after_an_hour(void **state
 
 static void a_file_that_cannot_be_removed_stays_and_the_next_one_goes(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_OK);
     for (uint32_t i = 0; i < 10; i++) {
         assert_int_equal(submit(i, 100), CIRRON_OK);
     }
@@ -620,7 +625,7 @@ static void a_file_that_cannot_be_removed_stays_and_the_next_one_goes(void **sta
 
 static void all_files_may_go_by_other_hands(void **state) {
     (void)state;
-    assert_int_equal(cirron_spool_writer_open(writer, spool, 1000), CIRRON_OK);
+    assert_int_equal(open_spool(writer, spool, 1000), CIRRON_OK);
     assert_int_equal(submit(1, 900), CIRRON_OK);
     char path[PATH_BYTES];
     batch_path(path, 1);
@@ -650,7 +655,7 @@ static void memory_that_runs_out_anywhere_loses_nothing_uncounted(void **state) 
             assert_int_equal(cirron_buffer_append(&documents[i], "0123456789", 10), CIRRON_OK);
         }
         allocations_left = granted;
-        (void)cirron_spool_writer_open(fresh, spool, 680);
+        (void)open_spool(fresh, spool, 680);
         for (int i = 0; i < BATCHES; i++) {
             cirron_id id = make_id((uint32_t)i);
             (void)cirron_spool_writer_submit(fresh, &documents[i], i, &id, 1);
@@ -659,7 +664,7 @@ static void memory_that_runs_out_anywhere_loses_nothing_uncounted(void **state) 
         allocations_left = INT_MAX;
         assert_int_equal(
             each_entry(spool, NULL) + (int)stats().pending + (int)stats().files_dropped, BATCHES);
-        assert_int_equal(cirron_spool_writer_open(fresh, spool, 680), CIRRON_OK);
+        assert_int_equal(open_spool(fresh, spool, 680), CIRRON_OK);
         assert_int_equal(cirron_spool_writer_retry(fresh), CIRRON_OK);
         assert_int_equal(stats().pending, 0);
         cirron_spool_writer_free(fresh);

@@ -158,12 +158,49 @@ static void an_open_span_has_its_marks_and_no_end(void **state) {
     tear_down(&f);
 }
 
+static void each_type_of_value_keeps_it(void **state) {
+    (void)state;
+    fixture f = set_up();
+    cirron_span_record span = {.id = id_of(1),
+                               .gpu_ns = 21,
+                               .memory_peak_bytes = 22,
+                               .name = name_of(&f, "step"),
+                               .flags = CIRRON_SPAN_GPU | CIRRON_SPAN_MEMORY};
+    assert_int_equal(cirron_store_put_span(f.store, &span, NULL), CIRRON_OK);
+    cirron_mark_record mark = {.span_id = id_of(1), .name = name_of(&f, "loss")};
+    for (uint8_t type = CIRRON_VALUE_FLOAT; type <= CIRRON_VALUE_BOOL; type++) {
+        cirron_id id = id_of((uint8_t)(10 + type));
+        mark.value_type = type;
+        mark.ts_ns = type;
+        mark.value_len = type == CIRRON_VALUE_STRING ? 2 : 0;
+        if (type == CIRRON_VALUE_FLOAT) {
+            mark.value.as_float = 0.5;
+        } else {
+            mark.value.as_int = 1;
+        }
+        assert_int_equal(cirron_store_put_mark(f.store, &mark, "ab", &id), CIRRON_OK);
+    }
+    assert_int_equal(cirron_table_from_store(f.table, f.store, f.names, 1, 0, 0, -1), CIRRON_OK);
+    assert_int_equal(cirron_table_link(f.table), CIRRON_OK);
+    assert_int_equal(get(&f, CIRRON_COLUMN_GPU, 0), 21);
+    assert_int_equal(get(&f, CIRRON_COLUMN_MEMORY, 0), 22);
+    size_t count;
+    const uint32_t *marks = cirron_table_marks_of(f.table, 0, &count);
+    assert_int_equal(count, 4);
+    assert_true(cirron_table_mark_at(f.table, marks[0]).as_float == 0.5);
+    assert_int_equal(cirron_table_mark_at(f.table, marks[1]).as_int, 1);
+    assert_text(cirron_table_mark_at(f.table, marks[2]).as_string, "ab");
+    assert_int_equal(cirron_table_mark_at(f.table, marks[3]).as_int, 1);
+    tear_down(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_span_keeps_its_fields_and_gets_the_process),
         cmocka_unit_test(inline_names_values_and_attributes_are_told_apart),
         cmocka_unit_test(since_and_session_choose_spans),
         cmocka_unit_test(an_open_span_has_its_marks_and_no_end),
+        cmocka_unit_test(each_type_of_value_keeps_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

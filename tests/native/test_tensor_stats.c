@@ -367,15 +367,26 @@ extern struct {
     unsigned vendor, type, subtype, features[1];
 } __cpu_model;
 
-enum { AVX2 = 10 };
+enum { AVX2 = 10, FMA = 14 };
+
+static int take_fma_away(void **state) {
+    (void)state;
+    __builtin_cpu_init();
+    __cpu_model.features[0] &= ~(1u << FMA);
+    return 0;
+}
 
 static int take_vectors_away(void **state) {
     (void)state;
-    __builtin_cpu_init();
     __cpu_model.features[0] &= ~(1u << AVX2);
     return 0;
 }
 #else
+static int take_fma_away(void **state) {
+    (void)state;
+    return 0;
+}
+
 static int take_vectors_away(void **state) {
     (void)state;
     return 0;
@@ -401,5 +412,6 @@ int main(void) {
         cmocka_unit_test(test_floats_too_close_for_their_edges_are_counted_by_doubles),
     };
     int failed = cmocka_run_group_tests_name("with the vectors of this machine", tests, NULL, NULL);
-    return failed + cmocka_run_group_tests_name("without", tests, take_vectors_away, NULL);
+    failed += cmocka_run_group_tests_name("with AVX2 alone", tests, take_fma_away, NULL);
+    return failed + cmocka_run_group_tests_name("with none", tests, take_vectors_away, NULL);
 }
