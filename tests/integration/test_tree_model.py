@@ -138,9 +138,7 @@ OPERATIONS = (
 STEPS = st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 63))
 
 
-@settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=50))
 def test_recorded_tree_is_the_models(steps):
     with ci.profile(output="none"):

@@ -125,9 +125,7 @@ def write(directory: Path, documents: list[str]) -> list[str]:
     return paths
 
 
-@settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES, ascii=st.booleans(), indent=st.sampled_from([None, 2]))
 def test_a_batch_reads_as_json_loads_reads_it(
     tmp_path: Path, batches: list[dict[str, Any]], ascii: bool, indent: int | None
@@ -169,9 +167,7 @@ def test_a_batch_reads_as_json_loads_reads_it(
             assert found[2:] == (mark.get("kind", "point"), mark["ts_ns"], mark.get("attrs", {}))
 
 
-@settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES)
 def test_the_tree_holds_every_span_once_below_its_parent(
     tmp_path: Path, batches: list[dict[str, Any]]
