@@ -16,7 +16,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TextIO
 
@@ -196,12 +196,12 @@ def short_id(identifier: str) -> str:
 def timestamp(ns: int, *, compact: bool = False) -> str:
     """Returns Unix-epoch nanoseconds as UTC: `2026-04-21T14:22:05.001Z`, or `04-21 14:22Z`."""
     try:
-        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ns // _MS)
+        time = datetime(1970, 1, 1) + timedelta(milliseconds=ns // _MS)
     except OverflowError:
         return f"{ns}ns"
     if compact:
         return time.strftime("%m-%d %H:%MZ")
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time.isoformat(timespec="milliseconds") + "Z"
 
 
 def duration(ns: int) -> str:
