@@ -1,5 +1,7 @@
 """torch.compile makes the same graphs with the hooks as without."""
 
+from collections import Counter
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -128,7 +130,12 @@ def graphs(make, hooks):
     ],
 )
 def test_hooks_add_no_graph_and_no_break(make):
-    assert graphs(make, hooks=True) == graphs(make, hooks=False)
+    breaks, count = graphs(make, hooks=True)
+    bare_breaks, bare_count = graphs(make, hooks=False)
+    assert count == bare_count
+    # On 3.13 torch compiles nothing of what stands around an optimizer's step when anybody has
+    # a pre-hook there, which is a break fewer.
+    assert Counter(breaks) <= Counter(bare_breaks)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

@@ -196,7 +196,7 @@ def test_everything_is_ascii_where_the_terminal_is(factory: SpoolFactory) -> Non
 def test_tensor_names_stay_whole_on_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     name = "model.layers.17.self_attn.q_proj.weight.grad"
     titles = (output.Column("NAME", fold=True), output.Column("SHAPE"))
