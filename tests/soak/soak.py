@@ -1,16 +1,20 @@
 """A long random run, checked against a model after each session.
 
 Each round is a session in the same spool. Threads do what programs do, picked at random:
-nested scopes, asyncio tasks, generators, served streams, forks, flushes, reads of the trace,
-and `cirron traces clear` beside them. Every span and every mark carries a number of its own,
-and the model is one dictionary: whose parent is which. When the session is over, the files
-must say the same, each record once, and so must `ci.trace()` before it. Memory, open files
-and threads are taken after each round and must stay flat.
+nested scopes, asyncio tasks, generators, served requests and streams that end, fail, are left
+or cancelled, epochs with snapshots of a torch module (where torch is installed), forks,
+flushes, reads of the trace, and `cirron traces clear` beside them. Every span and every mark
+carries a number of its own, and the model is some dictionaries: whose parent is which, how a
+request ended. When the session is over, the files must say the same, each record once, and
+so must `ci.trace()` before it. Memory, open files and threads are taken after each round and
+must stay flat.
 
     python tests/soak/soak.py --minutes 10 [--seed N]
 """
 
 import asyncio
+import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -20,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import click
@@ -36,14 +40,32 @@ MEMORY_MIB_PER_HOUR = 48  # a slope beyond it, and beyond NOISE_MIB in all, fail
 NOISE_MIB = 8
 BUFFER = 20_000  # spans: what the trace buffer keeps of the rounds before is soon constant
 CHILD_NUMBERS = 64  # a forked child may use so many
+TENSORS = {"weight": 0.5, "bias": 0.25}  # of the watched module: each holds one value
+
+
+def watch() -> list[object]:
+    """The module whose snapshots are taken; none without torch."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return []
+    module = torch.nn.Linear(8, 4)
+    for name, value in TENSORS.items():
+        torch.nn.init.constant_(getattr(module, name), value)
+    return [ci.watch(module)]
+
+
+watched = watch()
 
 
 class Model:
-    """What must be found: the parent of each span, and the span of each mark."""
+    """What must be found: the parent of each span, the span of each mark, and so on."""
 
     def __init__(self) -> None:
         self.parents: dict[int, int | None] = {}
         self.marks: dict[int, int | None] = {}
+        self.requests: dict[int, tuple[str, int | None]] = {}  # its end, its output tokens
+        self.epochs: set[int] = set()
         self.in_children: set[int] = set()  # spans that ci.trace() of this process lacks
         self._next = itertools.count()
 
@@ -112,27 +134,117 @@ class Actor:
             next(inner)
             inner.close()
 
+    def expect(self, parent: int | None, end: str, tokens: int | None) -> int:
+        """Enters a request; its function tells its number by a mark."""
+        number = self.model.number()
+        self.model.parents[number] = parent
+        self.model.requests[number] = (end, tokens)
+        return number
+
+    def requests(self, parent: int | None) -> None:
+        @ci.inference
+        def answer(request: int, tokens: int | None) -> dict[str, object]:
+            ci.mark("span", request)
+            self.nest(request, 1)
+            if tokens is None:
+                raise ValueError("refused")
+            return {"usage": {"prompt_tokens": 3, "completion_tokens": tokens}}
+
+        @ci.inference
+        async def answer_async(request: int, tokens: int | None) -> dict[str, object]:
+            ci.mark("span", request)
+            await asyncio.sleep(0)
+            return answer.__wrapped__(request, tokens)
+
+        async def main() -> None:
+            calls = [answer_async(*self.order(parent)) for _ in range(3)]
+            await asyncio.gather(*calls, return_exceptions=True)
+
+        for _ in range(3):
+            with contextlib.suppress(ValueError):
+                answer(*self.order(parent))
+        asyncio.run(main())
+
+    def order(self, parent: int | None) -> tuple[int, int | None]:
+        """A request, and the tokens that it is to answer with; None, and it fails."""
+        tokens = self.chance.choice([None, 0, 7])
+        return self.expect(parent, "failed" if tokens is None else "whole", tokens), tokens
+
     def streams(self, parent: int | None) -> None:
         @ci.inference
-        def generate(request: int, count: int) -> Iterator[dict[str, str]]:
-            ci.mark("request", request)
-            for _ in range(count):
+        def generate(request: int) -> Iterator[dict[str, str]]:
+            ci.mark("span", request)
+            yield from items(request)
+
+        @ci.inference
+        def hand_out(request: int) -> Iterator[dict[str, str]]:
+            ci.mark("span", request)
+            return items(request)
+
+        def items(request: int) -> Iterator[dict[str, str]]:
+            for _ in range(4):
                 scope, _number = self.open(request)
                 with scope:
                     pass
                 yield {"token": "x"}
 
-        requests = [self.model.number() for _ in range(3)]
         running = []
-        for request in requests:
-            self.model.parents[request] = parent
-            running.append(generate(request, 4))
+        for end, tokens in (("left", 3), ("left", 3), ("whole", 4), ("whole", 4)):
+            serve = self.chance.choice([generate, hand_out])
+            running.append(serve(self.expect(parent, end, tokens)))
         for _ in range(3):
             for stream in running:  # they take turns
                 next(stream)
-        running[0].close()
-        for stream in running[1:]:
+        running.pop(0).close()
+        del running[0]
+        for stream in running:
             list(stream)
+
+    def async_streams(self, parent: int | None) -> None:
+        @ci.inference
+        async def generate(request: int, stuck: asyncio.Event) -> AsyncIterator[str]:
+            ci.mark("span", request)
+            for _ in range(3):
+                scope, _number = self.open(request)
+                with scope:
+                    await asyncio.sleep(0)
+                yield "x"
+            if self.model.requests[request][0] == "failed":
+                stuck.set()
+                await asyncio.sleep(3600)
+
+        async def read(end: str, tokens: int) -> None:
+            stuck = asyncio.Event()
+            stream = generate(self.expect(parent, end, tokens), stuck)
+            if end == "left":
+                for _ in range(tokens):
+                    await anext(stream)
+                await stream.aclose()
+                return
+            reading = asyncio.create_task(drain(stream))
+            if end == "failed":
+                await stuck.wait()
+                reading.cancel()
+            await asyncio.wait([reading])
+
+        async def drain(stream: AsyncIterator[str]) -> None:
+            async for _ in stream:
+                pass
+
+        async def main() -> None:
+            await asyncio.gather(read("whole", 3), read("left", 2), read("failed", 3))
+
+        asyncio.run(main())
+
+    def epochs(self, parent: int | None) -> None:
+        for epoch in ci.epochs(range(3)):
+            number = self.model.number()
+            self.model.parents[number] = parent
+            self.model.epochs.add(number)
+            ci.mark("span", number)
+            self.nest(number, 1)
+            if epoch == 1:
+                break
 
     def fork(self, parent: int | None) -> None:
         scope, outer = self.open(parent)
@@ -169,7 +281,8 @@ class Actor:
 
     def run(self, deadline: float) -> None:
         kinds = [self.nest] * 40 + [self.tasks] * 6 + [self.generators] * 20
-        kinds += [self.streams] * 20 + [self.fork] * 4 + [self.look] * 9 + [self.clear]
+        kinds += [self.streams] * 20 + [self.async_streams] * 6 + [self.requests] * 6
+        kinds += [self.epochs] * 6 + [self.fork] * 4 + [self.look] * 9 + [self.clear]
         while time.monotonic() < deadline:
             act = self.chance.choice(kinds)
             if self.chance.random() < 0.5:
@@ -184,6 +297,7 @@ def check_files(model: Model, session: str) -> int:
     """Holds the spool's records of a session against the model; returns how many there are."""
     spans: dict[str, dict[str, object]] = {}
     marks: list[dict[str, object]] = []
+    snapshots: dict[str, dict[str, object]] = {}
     for file in sorted(Path(".cirron/spool").glob("*.json")):
         try:
             batch = json.loads(file.read_bytes())
@@ -194,10 +308,11 @@ def check_files(model: Model, session: str) -> int:
             if span["end_ns"] is not None:
                 spans[span["id"]] = span
         marks += batch["marks"]
+        snapshots |= {record["id"]: record for record in batch["snapshots"]}
     assert len({mark["id"] for mark in marks}) == len(marks), "a mark is written twice"
     numbers = {session: None}
     for mark in marks:
-        if mark["name"] == "request":
+        if mark["name"] == "span":
             numbers[mark["span_id"]] = mark["value"]
     for span in spans.values():
         if span["name"] == "work":
@@ -216,7 +331,32 @@ def check_files(model: Model, session: str) -> int:
     placed = {m["value"]: numbers[m["span_id"]] for m in marks
               if m["name"] == "number" and m["span_id"] in own}  # fmt: skip
     assert placed == model.marks, differences(placed, model.marks)
-    return len(ours) + len(placed)
+    tokens = {m["span_id"]: m["value"] for m in marks if m["name"] == "output_tokens"}
+    requests = {numbers[s["id"]]: (end_of(s), tokens.get(s["id"]))
+                for s in ours if s["name"] == "request"}  # fmt: skip
+    assert requests == model.requests, differences(requests, model.requests)
+    taken = [r for r in snapshots.values() if r["span_id"] in own]
+    check_snapshots(model, [(numbers[r["span_id"]], r) for r in taken])
+    return len(ours) + len(placed) + len(taken)
+
+
+def end_of(request: dict[str, dict[str, object]]) -> str:
+    """How a request ended."""
+    if "error" in request["attrs"]:
+        return "failed"
+    return "whole" if request["attrs"].get("stream_completed", True) else "left"
+
+
+def check_snapshots(model: Model, taken: list[tuple[int, dict[str, object]]]) -> None:
+    """Holds snapshots against the epochs: each tensor once, its values, its file."""
+    expected = {(epoch, name) for epoch in model.epochs for name in TENSORS} if watched else set()
+    assert len(taken) == len(expected), f"{len(taken)} snapshots, not {len(expected)}"
+    assert {(epoch, r["tensor_name"]) for epoch, r in taken} == expected
+    for _, record in taken:
+        assert record["stats"]["mean"] == TENSORS[record["tensor_name"]]
+        assert (record["blob_uri"] is None) == (record["mode"] == "stats")
+        if record["blob_uri"] is not None:
+            assert Path(record["blob_uri"].removeprefix("file://")).is_file(), "a file is missing"
 
 
 def check_trace(model: Model) -> None:
@@ -228,7 +368,7 @@ def check_trace(model: Model) -> None:
         node, parent = left.pop()
         number = node["index"]
         for mark in node["marks"]:
-            if mark["name"] == "request":
+            if mark["name"] == "span":
                 number = mark["value"]
         found[number] = parent
         left += [(child, number) for child in node["children"]]
@@ -236,7 +376,7 @@ def check_trace(model: Model) -> None:
     assert found == own, differences(found, own)
 
 
-def differences(found: dict[int, int | None], expected: dict[int, int | None]) -> str:
+def differences(found: dict[int, object], expected: dict[int, object]) -> str:
     missing = sorted(expected.keys() - found.keys())
     foreign = sorted(found.keys() - expected.keys())
     moved = [n for n in found.keys() & expected.keys() if found[n] != expected[n]]
@@ -248,7 +388,9 @@ def differences(found: dict[int, int | None], expected: dict[int, int | None]) -
 def play_round(seed: int, seconds: float) -> int:
     model = Model()
     failures: list[BaseException] = []
-    profiler = ci.profile({"trace_buffer_max_spans": BUFFER}, flush_interval=0.05)
+    mode = random.Random(seed).choice(["stats", "full"])
+    settings = {"trace_buffer_max_spans": BUFFER, "snapshots": mode}
+    profiler = ci.profile(settings, flush_interval=0.05)
     session = ci.trace(format="dict")["session"]["id"]
     deadline = time.monotonic() + seconds
 
