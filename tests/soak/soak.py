@@ -277,7 +277,8 @@ class Actor:
 
     def clear(self, parent: int | None) -> None:
         command = [sys.executable, "-m", "cirron", "traces", "clear", "--yes"]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, f"clear failed: {ended.stderr}"
 
     def run(self, deadline: float) -> None:
         kinds = [self.nest] * 40 + [self.tasks] * 6 + [self.generators] * 20
