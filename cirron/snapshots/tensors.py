@@ -83,7 +83,7 @@ def _keras_weights(model: Any) -> dict[str, Any]:
 
 def _detached(tensor: Any) -> Any:
     if hasattr(tensor, "detach"):
-        return tensor.detach()
+        return tensor.detach().resolve_neg()  # a view may stand for the negative of its memory
     return sys.modules["numpy"].asarray(tensor)  # of TensorFlow or JAX
 
 

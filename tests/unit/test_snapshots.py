@@ -164,6 +164,7 @@ def test_parameters_that_are_views_or_overlap_are_recorded_and_saved():
             self.wide = torch.nn.Parameter(torch.ones(1).expand(3))
             self.empty = torch.nn.Parameter(torch.ones(0, 2))
             self.scalar = torch.nn.Parameter(torch.tensor(3.0))
+            self.negated = torch.nn.Parameter(torch.tensor([1 + 2j, 3 + 4j]).conj().imag)
 
     model = ci.watch(Views())
     with ci.profile(snapshots="full"):
@@ -173,6 +174,8 @@ def test_parameters_that_are_views_or_overlap_are_recorded_and_saved():
     assert found["scalar"]["shape"] == []
     for name, parameter in model.named_parameters():
         assert torch.equal(loaded(found[name]), parameter)
+        if parameter.numel() != 0:
+            assert found[name]["stats"]["min"] == parameter.min().item()
 
 
 def test_full_writes_every_epoch_and_every_type_as_it_is():
