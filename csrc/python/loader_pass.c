@@ -109,6 +109,12 @@ static bool decide(PyObject *self) {
     return done != NULL;
 }
 
+/* The next item, within what is no place for spans of the pass; its end ends the epoch. */
+static PyObject *next_unseen(PyObject *self) {
+    PyObject *item = cirron_next(((LoaderPass *)self)->source);
+    return item != NULL ? item : leave(self, NULL);
+}
+
 static PyObject *next_item(PyObject *self) {
     LoaderPass *pass = (LoaderPass *)self;
     LoopState *loop = pass->loop;
@@ -125,7 +131,7 @@ static PyObject *next_item(PyObject *self) {
     }
     uint32_t kinds = cirron_open_kinds();
     if ((kinds & NOT_HERE) != 0) {
-        return cirron_next(pass->source);
+        return next_unseen(self);
     }
     Scope *step = NULL; /* Owned, as the next */
     if (pass->trains == Py_True && (kinds & CIRRON_KIND_STEP) == 0) {

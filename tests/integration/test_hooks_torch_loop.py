@@ -323,6 +323,21 @@ def test_inside_ci_batches_they_open_neither_step_nor_data_load(session):
     assert all(span["attrs"]["data_load_ns"] > 0 for span in spans("batch"))
 
 
+def test_epoch_around_ci_batches_ends_with_the_loader_though_the_iterator_is_kept(session):
+    run = Run()
+    walk = iter(ci.batches(loader(1)))
+    x, y = next(walk)
+    run.step(x, y)
+    assert next(walk, None) is None
+    with ci.scope("validation"):
+        pass
+    assert names() == tree("""
+        epoch[0]
+          batch[0]: forward backward optimizer_step
+        validation
+    """)
+
+
 def test_ci_batches_around_a_loader_in_a_wrapper_is_seen_as_well(session):
     def progress(items):
         yield from items
