@@ -157,13 +157,20 @@ def publish(
 ) -> None:
     """Writes the record of a closed scope that held it back."""
 
+def end_left_optimizer_steps() -> None:
+    """Ends the spans of this thread's optimizer steps that raised and are over."""
+
+def set_optimizer_check(check: Callable[[], bool] | None, /) -> None:
+    """Sets what is asked whether a step of an optimizer that is open still runs."""
+
 def open_optimizer_step(
     timer: Any, carrier: type[tuple[Any, ...]], args: tuple[Any, ...], kwargs: dict[str, Any], /
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The arguments of an optimizer's step, as a `carrier`, with its open span.
 
     The span is the attribute `span` and closes when it is deleted, at the latest with the
-    arguments. None where the step is part of another span.
+    arguments, or where `end_left_optimizer_steps` finds it. None where the step is part of
+    another span.
 
     Args:
         timer: has begin(scope) and end(scope), or None.

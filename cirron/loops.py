@@ -131,6 +131,7 @@ class _Pass:
         scope, self._scope = self._scope, None
         if scope is None:
             return
+        _core.end_left_optimizer_steps()
         try:
             if self._name == "epoch":
                 at_epoch_end(scope)

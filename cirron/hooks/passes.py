@@ -59,6 +59,7 @@ class Loop(_core.LoopState):
         Returns:
             An iterator in front of it.
         """
+        _core.end_left_optimizer_steps()
         kinds = _core.open_kinds()
         if not self.active or kinds & _core.KIND_PHASE or not _core.is_enabled():
             return make()
@@ -111,6 +112,7 @@ class Loop(_core.LoopState):
 
     def close(self, scope: _core.Scope, error: BaseException | None = None) -> None:
         """Closes a scope that `open` opened."""
+        _core.end_left_optimizer_steps()
         scope.__exit__(type(error) if error is not None else None, error, None)
         if self.timer is not None:
             self.timer.end(scope)

@@ -123,7 +123,7 @@ class _Hooks:
         """`optimizer_step`: the step of any optimizer, by torch's own hook for all.
 
         That hook is not told when a step raises, but what it returns for `args` lives as
-        long as the step does.
+        long as the step does, or until the exception is dropped.
         """
         is_compiling, loop = self._torch.compiler.is_compiling, self._loop
         open_step = _core.open_optimizer_step
@@ -133,16 +133,34 @@ class _Hooks:
                 return None
             return open_step(loop.timer, _StepArgs, args, kwargs)
 
+        def is_running() -> bool:
+            """Says whether a step of an optimizer runs, but for one that is just beginning."""
+            frame: Any = sys._getframe(1)
+            if frame.f_code is before_step.__code__:
+                frame = frame.f_back.f_back
+            while frame is not None and frame.f_code is not running:
+                frame = frame.f_back
+            return frame is not None
+
         def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
             if type(args) is _StepArgs:
                 del args.span
 
         module = sys.modules["torch.optim.optimizer"]  # torch.optim hides it
+        running = module.Optimizer.profile_hook_step(_nothing).__code__  # around every step
+        _core.set_optimizer_check(is_running)
         handles = [
             module.register_optimizer_step_pre_hook(before_step),
             module.register_optimizer_step_post_hook(after_step),
         ]
-        return lambda: [handle.remove() for handle in handles]
+
+        def undo() -> None:
+            for handle in handles:
+                handle.remove()
+            _core.end_left_optimizer_steps()
+            _core.set_optimizer_check(None)
+
+        return undo
 
     def hook_grad_scaler(self) -> Undo:
         """`optimizer_step` with its unscaling and its look for infinities."""

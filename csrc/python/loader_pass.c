@@ -8,6 +8,7 @@
 #include <structmember.h>
 
 #include "python/hooks.h"
+#include "python/optimizer_step.h"
 #include "python/timed_scope.h"
 
 typedef struct LoopState {
@@ -122,6 +123,7 @@ static PyObject *next_item(PyObject *self) {
         PyErr_SetString(PyExc_TypeError, "a pass that was not initialised");
         return NULL;
     }
+    cirron_end_left_optimizer_steps();
     close_step(pass);
     if (!loop->active) {
         return cirron_next(pass->source);

@@ -14,6 +14,7 @@
 #include <structmember.h>
 
 #include "python/hooks.h"
+#include "python/optimizer_step.h"
 #include "python/recording.h"
 #include "python/text.h"
 #include "python/timed_scope.h"
@@ -67,6 +68,10 @@ static PyObject *call_phase(PyObject *self, PyObject *args, PyObject *kwargs) {
         return PyObject_Call(phase->call, args, kwargs);
     }
     uint32_t kinds = cirron_open_kinds();
+    if ((kinds & (CIRRON_KIND_PHASE | CIRRON_KIND_OPTIMIZER)) == CIRRON_KIND_OPTIMIZER) {
+        cirron_end_left_optimizer_steps(); /* unless this is a closure of one */
+        kinds = cirron_open_kinds();
+    }
     if ((kinds & CIRRON_KIND_PHASE) != 0 || is_passed_over(phase, args)) {
         return PyObject_Call(phase->call, args, kwargs);
     }

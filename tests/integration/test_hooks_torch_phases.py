@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from training import Run, loader, names, network, tree  # noqa: E402
+from training import Run, loader, names, network, spans, tree  # noqa: E402
 
 import cirron as ci  # noqa: E402
 from cirron import _core  # noqa: E402
@@ -264,6 +264,74 @@ def test_step_that_raises_is_closed_and_the_next_one_is_recorded(session):
     run.optimizer.broken = False
     run.step(torch.zeros(4, 4), torch.zeros(4, dtype=torch.long))
     assert names() == "optimizer_step\nforward\nbackward\noptimizer_step"
+
+
+class FailsOnce(torch.optim.SGD):
+    broken = True
+
+    def step(self, closure=None):
+        if self.broken:
+            self.broken = False
+            raise MemoryError("out of memory")
+        return super().step(closure)
+
+
+def test_step_that_raised_holds_nothing_though_its_exception_is_kept(session):
+    run, kept = Run(FailsOnce), []
+    for _ in range(2):
+        try:
+            run.step(torch.zeros(4, 4), torch.zeros(4, dtype=torch.long))
+        except MemoryError as error:
+            kept.append(error)
+    assert names() == "\n".join(["forward", "backward", "optimizer_step"] * 2)
+    assert ci.health()["scope_depth"] == 0
+    assert kept
+
+
+@pytest.mark.parametrize("around", [lambda batches: batches, ci.batches])
+def test_step_that_raised_and_its_batch_end_before_the_next_one(session, around):
+    run, kept = Run(FailsOnce), []
+    for x, y in around(loader(2)):
+        try:
+            run.step(x, y)
+        except MemoryError as error:
+            kept.append(error)
+    steps = spans("step") or spans("batch")
+    assert [step["index"] for step in steps] == [0, 1]
+    assert [step["children"][-1]["name"] for step in steps] == ["optimizer_step"] * 2
+    assert ci.health()["scope_depth"] == 0
+    assert kept
+
+
+def test_loop_that_an_optimizer_ended_leaves_nothing_open_though_the_exception_is_kept(session):
+    run = Run(FailsOnce)
+    with pytest.raises(MemoryError) as raised:
+        run.epoch(loader(2))
+    with ci.scope("report"):
+        pass
+    assert names() == tree("""
+        epoch[0]
+          step[0]: data_load forward backward optimizer_step
+        report
+    """)
+    assert raised.value.__traceback__ is not None
+
+
+def test_closure_that_raises_ends_the_step_before_what_follows(session):
+    run, kept = Run(), []
+    optimizer = torch.optim.LBFGS(run.model.parameters())
+
+    def closure():
+        run.model(torch.zeros(1, 4))
+        raise ValueError("no loss")
+
+    for _ in range(2):
+        try:
+            optimizer.step(closure)
+        except ValueError as error:
+            kept.append(error)
+    run.model(torch.zeros(1, 4))
+    assert names() == "optimizer_step\n  forward\noptimizer_step\n  forward\nforward"
 
 
 def test_threads_have_trees_of_their_own(session):
