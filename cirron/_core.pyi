@@ -221,7 +221,8 @@ class LoaderPass:
     """An iterator in front of a loader's, which opens a `step` and its `data_load`.
 
     A subclass has `_decide()`, called before the first item, which sets `_trains`: whether
-    the pass has steps. At the end `_end()` is called, and `_fail(error)` when the source
+    the pass has steps. It is called again when that was False and an optimizer has made a
+    step outside every step. At the end `_end()` is called, and `_fail(error)` when the source
     raises; the step for which there was no item is still open then.
     """
 

@@ -63,7 +63,7 @@ class Loop(_core.LoopState):
         kinds = _core.open_kinds()
         if not self.active or kinds & _core.KIND_PHASE or not _core.is_enabled():
             return make()
-        epoch = self._open_epoch() if not kinds & _LOOP and self.is_training() else None
+        epoch = self.open_epoch() if not kinds & _LOOP and self.is_training() else None
         asked_ns = perf_counter_ns()
         try:
             source = make()
@@ -75,10 +75,14 @@ class Loop(_core.LoopState):
             epoch.attrs["loader_start_ns"] = perf_counter_ns() - asked_ns
         return Pass(self, source, epoch)
 
-    def is_training(self) -> bool:
-        """Says whether a pass that begins now has steps."""
+    def is_training(self, optimizes: bool = False) -> bool:
+        """Says whether a pass has steps from now on.
+
+        Args:
+            optimizes: an optimizer has made a step in it.
+        """
         try:
-            return loop_owner() is None and self._trains()
+            return loop_owner() is None and (optimizes or self._trains())
         except Exception as error:
             self.report(error)
             return False
@@ -90,7 +94,8 @@ class Loop(_core.LoopState):
         except Exception as error:
             self.report(error)
 
-    def _open_epoch(self) -> _core.Scope:
+    def open_epoch(self) -> _core.Scope:
+        """Opens the next epoch."""
         epoch = _core.kind_scope(_core.KIND_EPOCH, "epoch", self.epochs)
         self.epochs += 1
         self.open(epoch)
@@ -141,9 +146,12 @@ class Pass(_core.LoaderPass):
     _loop: Loop
 
     def _decide(self) -> None:
-        self._trains = self._loop.is_training()
+        optimizes = self._trains is False
+        self._trains = self._loop.is_training(optimizes)
         if self._trains:
             self._loop.training_begins()
+            if optimizes and not _core.open_kinds() & _LOOP:
+                self._epoch = self._loop.open_epoch()
         elif self._epoch is not None and self._loop.discard(self._epoch):
             self._epoch = None
             self._loop.epochs -= 1

@@ -215,10 +215,10 @@ class _Hooks:
             self._forward.first = self._first_forward
 
     def _first_forward(self, module: Any) -> None:
-        """Takes notice of the model, which is the first module that has parameters."""
-        if module is self._model():
-            return
+        """Takes notice of the model: the first module in training that has parameters."""
         try:
+            if module is self._model() and module.training:
+                return
             if not module.training or next(module.parameters(), None) is None:
                 self._training_begins()
                 return

@@ -20,11 +20,12 @@ typedef struct LoopState {
 
 typedef struct LoaderPass {
     PyObject_HEAD
-    LoopState *loop;  /* Owned; NULL: not initialised, as the next */
-    PyObject *source; /* Owned */
-    PyObject *epoch;  /* Owned: a Scope, or None, or NULL, as the next */
-    PyObject *step;   /* Owned: open */
-    PyObject *trains; /* Owned: a bool; None: undecided, or NULL */
+    LoopState *loop;      /* Owned; NULL: not initialised, as the next */
+    PyObject *source;     /* Owned */
+    PyObject *epoch;      /* Owned: a Scope, or None, or NULL, as the next */
+    PyObject *step;       /* Owned: open */
+    PyObject *trains;     /* Owned: a bool; None: undecided, or NULL */
+    uint32_t stray_steps; /* of optimizers, when that was decided */
 } LoaderPass;
 
 /* Within a batch of ci.batches it is ci.batches that says how long the item took. Within a
@@ -104,7 +105,15 @@ static PyObject *leave(PyObject *self, Scope *wait) {
     return NULL;
 }
 
+/* Whether a pass trains is asked at its first item, and once more when an optimizer has made a
+ * step in what was not taken for training. */
+static bool is_decided(const LoaderPass *pass) {
+    return pass->trains == Py_True ||
+           (pass->trains == Py_False && pass->stray_steps == cirron_stray_optimizer_steps());
+}
+
 static bool decide(PyObject *self) {
+    ((LoaderPass *)self)->stray_steps = cirron_stray_optimizer_steps();
     PyObject *done = PyObject_CallMethod(self, "_decide", NULL);
     Py_XDECREF(done);
     return done != NULL;
@@ -128,7 +137,7 @@ static PyObject *next_item(PyObject *self) {
     if (!loop->active) {
         return cirron_next(pass->source);
     }
-    if ((pass->trains == NULL || pass->trains == Py_None) && !decide(self)) {
+    if (!is_decided(pass) && !decide(self)) {
         return NULL;
     }
     uint32_t kinds = cirron_open_kinds();

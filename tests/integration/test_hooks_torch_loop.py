@@ -242,6 +242,53 @@ def test_validation_with_the_model_in_eval_mode_has_neither(session):
     """)
 
 
+def test_pass_in_which_an_optimizer_steps_is_training_from_there_on(session):
+    teacher, student = Run(), Run()
+    teacher.epoch(loader(1))
+    teacher.model.eval()
+    for _ in range(2):
+        for x, y in loader(3):
+            with torch.no_grad():
+                teacher.model(x)
+            student.step(x, y)
+    assert names() == tree("""
+        epoch[0]
+          step[0]: data_load forward backward optimizer_step
+        data_load
+        forward
+        forward
+        backward
+        optimizer_step
+        epoch[1]
+          step[1]: data_load forward forward backward optimizer_step
+          step[2]: data_load forward forward backward optimizer_step
+        epoch[2]
+          step[3]: data_load forward forward backward optimizer_step
+          step[4]: data_load forward forward backward optimizer_step
+          step[5]: data_load forward forward backward optimizer_step
+    """)
+
+
+def test_validation_that_is_asked_for_an_item_between_epochs_stays_validation(session):
+    run = Run()
+    run.epoch(loader(1))
+    run.model.eval()
+    validation = iter(loader(2))
+    next(validation)
+    run.model.train()
+    run.epoch(loader(1))
+    run.model.eval()
+    next(validation)
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: {FULL}
+        data_load
+        epoch[1]
+          step[1]: {FULL}
+        data_load
+    """)
+
+
 def test_loader_within_a_step_adds_to_that_step(session):
     run, validation = Run(), loader(1)
     for x, y in loader(1):
