@@ -158,14 +158,16 @@ class Pass(_core.LoaderPass):
 
     def _end(self) -> None:
         """There is no further item: the wait for it was no step."""
-        if self._step is not None and self._loop.discard(self._step):
+        step, loop = self._step, self._loop
+        if step is not None and loop.discard(step):
             self._step = None
+            if loop.steps - 1 == step.index:  # no other thread has opened one since
+                loop.steps -= 1
         self._close()
 
     def _fail(self, error: BaseException) -> None:
         step, self._step = self._step, None
         if step is not None:
-            self._loop.steps += 1
             self._loop.close(step, error)
 
     def _close(self) -> None:

@@ -51,7 +51,7 @@ static void close_step(LoaderPass *pass) {
 
 /* The step, owned, or NULL: there is no memory. */
 static Scope *open_step(LoaderPass *pass) {
-    const int64_t index = pass->loop->steps;
+    const int64_t index = pass->loop->steps++; /* at once: another thread may open one too */
     Scope *step = cirron_timed_open(step_name, CIRRON_KIND_STEP, &index, timer_of(pass->loop));
     PyObject *before = pass->step;
     Py_XINCREF((PyObject *)step);
@@ -61,15 +61,12 @@ static Scope *open_step(LoaderPass *pass) {
 }
 
 /* The item has come. */
-static void close_wait(LoopState *loop, Scope *wait, Scope *step) {
-    if (wait != NULL) {
-        cirron_timed_close(wait, Py_None);
-    }
-    if (step == NULL) {
+static void close_wait(Scope *wait, Scope *step) {
+    if (wait == NULL) {
         return;
     }
-    loop->steps++;
-    if (wait != NULL && wait->end_ns != 0) {
+    cirron_timed_close(wait, Py_None);
+    if (step != NULL && wait->end_ns != 0) {
         if (cirron_scope_set_data_load_ns(step, wait->end_ns - wait->start_ns) != 0) {
             PyErr_Clear(); /* no memory: the step stays without it */
         }
@@ -151,7 +148,7 @@ static PyObject *next_item(PyObject *self) {
     Scope *wait = cirron_timed_open(wait_name, CIRRON_KIND_PHASE, NULL, Py_None);
     PyObject *item = cirron_next(pass->source);
     if (item != NULL) {
-        close_wait(loop, wait, step);
+        close_wait(wait, step);
     } else {
         item = leave(self, wait);
     }

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import threading
 import weakref
 
 import pytest
@@ -447,6 +448,24 @@ def test_loop_that_outlives_the_session_goes_on(session):
           epoch[0]
             step[0]: {FULL}
     """)
+
+
+def test_loops_of_two_threads_give_no_index_twice(session):
+    both = threading.Barrier(2, timeout=30)
+
+    class Meets(IterableDataset):
+        def __iter__(self):
+            for i in range(2):
+                both.wait()
+                yield i
+
+    threads = [threading.Thread(target=list, args=(DataLoader(Meets()),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    indices = [span["index"] for span in spans("step")]
+    assert len(indices) == len(set(indices)) == 4
 
 
 def test_next_session_counts_from_zero(session):
