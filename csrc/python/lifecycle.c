@@ -99,8 +99,8 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     cirron_attrs_end(&encoded);
     config.attrs = encoded.text.data != NULL ? encoded.text.data : "";
     config.attrs_len = encoded.text.len;
-    if (cirron_the_recording.scope_cost_ns == 0) {
-        (void)cirron_calibrate(); /* without them overhead reads 0 */
+    if (cirron_the_recording.scope_cost_ns == 0 && cirron_calibrate() != 0) {
+        PyErr_Clear(); /* no memory: overhead reads 0 */
     }
     cirron_process *process = cirron_process_get();
     if (process != NULL) {

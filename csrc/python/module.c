@@ -92,6 +92,14 @@ static int (*const parts[])(PyObject *module) = {
     cirron_loader_pass_init,  cirron_optimizer_step_init, cirron_tensor_stats_init,
 };
 
+/* CPython 3.11 does not always say that there was no memory for a type. */
+static int fail(void) {
+    if (!PyErr_Occurred()) {
+        PyErr_NoMemory();
+    }
+    return -1;
+}
+
 static int exec_module(PyObject *module) {
     if (check_interpreter() != 0) {
         return -1;
@@ -102,7 +110,7 @@ static int exec_module(PyObject *module) {
     }
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i](module) != 0) {
-            return -1;
+            return fail();
         }
     }
     return PyModule_AddFunctions(module, cirron_trace_methods) != 0

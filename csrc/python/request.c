@@ -55,7 +55,7 @@ static bool is_plain(PyObject *result) {
            PyList_CheckExact(result);
 }
 
-static void close_request(PyObject *request, PyObject *error) {
+void cirron_request_close(PyObject *request, PyObject *error) {
     PyObject *args[3] = {Py_None, error, Py_None};
     if (error != Py_None) {
         args[0] = (PyObject *)Py_TYPE(error);
@@ -101,7 +101,7 @@ PyObject *cirron_finish_request(PyObject *module, PyObject *const *args, Py_ssiz
         handed_out = call_result("finish", args[0], result, args[2]);
     }
     if (handed_out == NULL) {
-        close_request(args[0], Py_None);
+        cirron_request_close(args[0], Py_None);
         Py_INCREF(result);
         handed_out = result;
     }
@@ -117,7 +117,7 @@ PyObject *cirron_fail_request(PyObject *module, PyObject *const *args, Py_ssize_
     if (scope->state == SCOPE_OPEN && scope->frame->notes != NULL) {
         Py_XDECREF(call_result("mark_notes", args[0], NULL, NULL));
     }
-    close_request(args[0], args[1]);
+    cirron_request_close(args[0], args[1]);
     Py_RETURN_NONE;
 }
 

@@ -18,6 +18,9 @@ PyObject *cirron_finish_request(PyObject *module, PyObject *const *args, Py_ssiz
 /* fail_request(request, error) */
 PyObject *cirron_fail_request(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
+/* Ends it, with `error` or None, whatever memory there is. No exception may be set. */
+void cirron_request_close(PyObject *request, PyObject *error);
+
 /* request_notes(request=<the innermost open one of this context>) -> dict | None */
 PyObject *cirron_request_notes(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 

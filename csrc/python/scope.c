@@ -388,7 +388,9 @@ __attribute__((always_inline)) static inline void record_scope(Scope *scope,
     }
     cirron_attrs_end(&attrs);
     recorder = cirron_recorder_get(); /* user code ran: it may have forked, or worse */
-    if (recorder != NULL && scope->frame->generation == recorder->generation) {
+    if (recorder == NULL) {
+        cirron_process_lose_span();
+    } else if (scope->frame->generation == recorder->generation) {
         record_span(scope, recorder, &attrs.text);
     }
     cirron_attrs_fini(&attrs);

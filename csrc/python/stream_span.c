@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "python/mark.h"
+#include "python/request.h"
 #include "python/text.h"
 
 static PyTypeObject *span_type; /* Owned */
@@ -210,6 +211,9 @@ static void end(cirron_stream_span *span, PyObject *completed, PyObject *error) 
     span->ended = true;
     Py_CLEAR(span->frame);
     Py_XDECREF(call_quietly((PyObject *)span, "end", completed, error));
+    if (span->request != NULL && span->request->state == SCOPE_OPEN) { /* no memory for it */
+        cirron_request_close((PyObject *)span->request, error);
+    }
 }
 
 void cirron_stream_stopped(cirron_stream_span *span) {

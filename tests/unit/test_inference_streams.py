@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import roots, run_script
 
 import cirron as ci
+from cirron import _core
 
 
 @pytest.fixture(autouse=True)
@@ -268,6 +269,16 @@ def test_iterator_that_goes_on_after_an_error_is_left_to():
         next(stream)
     assert list(stream) == [2]
     assert roots()[0]["attrs"]["error"] == "TimeoutError: slow"
+
+
+def test_a_stream_ends_its_request_though_its_marks_find_no_memory():
+    class Record(_core.StreamSpan):
+        def end(self, completed, error):
+            raise MemoryError
+
+    assert list(_core.Stream(iter("ab"), Record(_core.open_request(), False))) == ["a", "b"]
+    ci.flush()
+    assert [root["name"] for root in roots()] == ["request"]
 
 
 def test_calls_at_the_interpreters_end_are_the_users_own():
