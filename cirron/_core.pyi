@@ -1,6 +1,7 @@
 """The C extension. Private: `cirron` is the public face."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from types import FrameType
 from typing import Any, Literal, TypeVar, final
 
 from typing_extensions import disjoint_base
@@ -290,6 +291,10 @@ def before_fork(timeout: float) -> None:
 
 def after_fork_in_parent() -> None:
     """Starts it again, once after each `before_fork`."""
+
+def call_when_back(call: Callable[[], object], frame: FrameType, seconds: float, /) -> bool:
+    """Calls when the main thread runs code of `frame` again, at the latest when `seconds` are
+    over and it runs any. False when that can't be arranged."""
 
 # ---- reading
 

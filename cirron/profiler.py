@@ -33,6 +33,7 @@ _WAIT_S = 2.0  # what flush() and shutdown() may take
 _LAST_FLUSH_S = 0.5  # of it, kept for the records after the wait for files of tensors
 _FORK_WAIT_S = 0.05  # what a fork waits for the flusher
 _FORK_WAIT_FOR_SINK_S = 0.5  # which may hold a lock of sys.stdout
+_HOOKS_WAIT_S = 0.05  # what our threads wait for others' hooks after a fork
 
 # Reentrant: a log handler, a finaliser or a signal handler may call us while we hold it.
 _lock = threading.RLock()
@@ -384,13 +385,24 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    _core.after_fork_in_parent()
-    if _current is not None and _current._sink is not None:
-        _current._sink.start()
+    forker = sys._getframe().f_back
+    if (
+        sys.version_info < (3, 13)  # from then on threads are counted when the hooks are done
+        or forker is None  # the fork is not Python's
+        or threading.get_ident() != threading.main_thread().ident  # so there are two anyway
+        or not _core.call_when_back(_go_on_after_fork, forker, _HOOKS_WAIT_S)
+    ):
+        _go_on_after_fork()
     try:
         _lock.release()
     except RuntimeError:  # somebody else held it for too long
         return
+
+
+def _go_on_after_fork() -> None:
+    _core.after_fork_in_parent()
+    if _current is not None and _current._sink is not None:
+        _current._sink.start()
 
 
 def _after_fork_in_child() -> None:

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/sigterm.h"
 #include "python/attrs.h"
 #include "python/calibration.h"
@@ -251,6 +252,46 @@ static PyObject *before_fork(PyObject *module, PyObject *timeout) {
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
+/* The frame runs again when the C function that it called has returned. Later hooks of the
+ * same fork may let pending calls run before. */
+static int call_in_frame(void *arguments) {
+    PyObject *call = PyTuple_GetItem(arguments, 0); /* Borrowed, as the next two */
+    PyObject *frame = PyTuple_GetItem(arguments, 1);
+    PyObject *deadline_ns = PyTuple_GetItem(arguments, 2);
+    if ((PyObject *)PyEval_GetFrame() != frame &&
+        cirron_monotonic_ns() < PyLong_AsLongLong(deadline_ns) &&
+        Py_AddPendingCall(call_in_frame, arguments) == 0) {
+        return 0;
+    }
+    PyObject *result = PyObject_CallNoArgs(call);
+    if (result == NULL) {
+        cirron_drop_exception();
+    }
+    Py_XDECREF(result);
+    Py_DECREF((PyObject *)arguments);
+    return 0;
+}
+
+static PyObject *call_when_back(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *call; /* Borrowed, as the next */
+    PyObject *frame;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "OOd:call_when_back", &call, &frame, &seconds)) {
+        return NULL;
+    }
+    long long deadline_ns = cirron_monotonic_ns() + to_ns(seconds);
+    PyObject *arguments = Py_BuildValue("(OOL)", call, frame, deadline_ns);
+    if (arguments == NULL) {
+        return NULL;
+    }
+    bool will = Py_AddPendingCall(call_in_frame, arguments) == 0;
+    if (!will) {
+        Py_DECREF(arguments);
+    }
+    return PyBool_FromLong(will);
+}
+
 static PyObject *after_fork_in_parent(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
@@ -270,6 +311,7 @@ PyMethodDef cirron_lifecycle_methods[] = {
     {"counters", get_counters, METH_NOARGS, NULL},
     {"catch_sigterm", catch_sigterm, METH_NOARGS, NULL},
     {"before_fork", before_fork, METH_O, NULL},
+    {"call_when_back", call_when_back, METH_VARARGS, NULL},
     {"after_fork_in_parent", after_fork_in_parent, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

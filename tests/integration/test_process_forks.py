@@ -18,14 +18,16 @@ def counted(name):
 
 @pytest.mark.parametrize("output", ['"spool"', '"log"', '["spool", "stdout"]', '"none"'])
 def test_a_fork_warns_of_no_thread_of_ours(output):
-    """Python 3.12 warns when the process that forks has other threads; 3.13 counts them after
-    the fork, when ours is there again."""
+    """Python 3.12 warns when the process that forks has other threads, and counts them before
+    the hooks that run after a fork; 3.13 after them."""
     result = run_script(
         f"""
-        import multiprocessing, os, subprocess, sys, warnings
+        import multiprocessing, os, subprocess, warnings
         import cirron as ci
-        shown = "ignore" if sys.version_info >= (3, 13) else "always"
-        warnings.simplefilter(shown)
+        warnings.simplefilter("error")
+        def hook():
+            for i in range(1000): sum([i])
+        os.register_at_fork(after_in_parent=hook)
         ci.profile(output={output}, flush_interval=0.001)
         for i in range(20):
             with ci.scope("work"): pass
@@ -49,6 +51,37 @@ def test_a_fork_warns_of_no_thread_of_ours(output):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("forks", ["fork()", "in_thread(fork)"])
+def test_the_flusher_is_back_though_the_main_thread_waits_after_a_fork(forks):
+    run_script(
+        f"""
+        import os, threading, time, warnings
+        from pathlib import Path
+        import cirron as ci
+        warnings.simplefilter("ignore", DeprecationWarning)
+        tasks = Path(f"/proc/{{os.getpid()}}/task")
+        def comes_back():
+            for _ in range(1000):
+                names = [(task / "comm").read_text() for task in tasks.iterdir()]
+                if "cirron-flusher\\n" in names: return 0
+                time.sleep(0.01)
+            return 1
+        def fork():
+            pid = os.fork()
+            if pid == 0: os._exit(comes_back())
+            statuses.append(os.waitpid(pid, 0)[1])
+        def in_thread(function):
+            thread = threading.Thread(target=function)
+            thread.start()
+            thread.join()
+        statuses = []
+        ci.profile()
+        {forks}
+        assert statuses == [0]
+        """
+    )
+
+
 def test_forks_while_four_threads_record():
     """A child ends by os._exit after a flush, or returns as the parent does."""
     forks = rounds(60)
