@@ -244,24 +244,37 @@ static void format_name(char name[NAME_LEN + 1], int64_t created_ns, const cirro
     snprintf(name, NAME_LEN + 1, "%020" PRId64 "-%s.json", created_ns, hex);
 }
 
-/* Forgets the files that sort before `name`, and tells whether `name` comes next. */
-static bool forget_before(cirron_spool_writer *writer, const char *name) {
-    for (; writer->file_first < writer->file_end; writer->file_first++) {
-        const written *file = &writer->files[writer->file_first];
-        char ours[NAME_LEN + 1];
-        format_name(ours, file->created_ns, &file->batch_id);
-        int order = strcmp(ours, name);
-        if (order >= 0) {
-            return order == 0;
-        }
-    }
-    return false;
+static int compare_written(const written *file, const char *name) {
+    char ours[NAME_LEN + 1];
+    format_name(ours, file->created_ns, &file->batch_id);
+    return strcmp(ours, name);
 }
 
-/* Records of the file, if this writer wrote it; it is forgotten. Files go oldest first:
- * those of ours that should have come before it are gone by other hands. */
+/* Forgets the files that sort before `name`, which is the first there is. */
+static void forget_before(cirron_spool_writer *writer, const char *name) {
+    while (writer->file_first < writer->file_end &&
+           compare_written(&writer->files[writer->file_first], name) < 0) {
+        writer->file_first++;
+    }
+}
+
+/* Records of the file, if this writer wrote it; it is forgotten. Older ones stay: they could
+ * not be deleted, or other hands were quicker. */
 static uint64_t forget_written(cirron_spool_writer *writer, const char *name) {
-    return forget_before(writer, name) ? writer->files[writer->file_first++].records : 0;
+    for (size_t i = writer->file_first; i < writer->file_end; i++) {
+        written *file = &writer->files[i];
+        int order = compare_written(file, name);
+        if (order == 0) {
+            uint64_t records = file->records;
+            written *first = &writer->files[writer->file_first++];
+            memmove(first + 1, first, (size_t)(file - first) * sizeof *first);
+            return records;
+        }
+        if (order > 0) {
+            break;
+        }
+    }
+    return 0;
 }
 
 /* Deletes the oldest files until `incoming` more bytes fit. */
@@ -272,7 +285,7 @@ static void enforce_cap(cirron_spool_writer *writer, uint64_t incoming) {
     }
     if (list.count != 0) {
         qsort(list.files, list.count, sizeof *list.files, compare_names);
-        (void)forget_before(writer, list.files[0].name);
+        forget_before(writer, list.files[0].name);
     } else {
         writer->file_first = writer->file_end = 0;
     }
