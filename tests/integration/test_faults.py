@@ -1,5 +1,6 @@
 """Some of `make faults`: each kind of call of ours fails, here and there, in a real program."""
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 import sweep
 
 # Calls to fail: the first ones start a session, later ones record, flush, fork and read.
-CALLS = {"memory": (1, 9, 40, 120, 253, 300, 500), "entropy": (1, 20), "python": (1, 60, 200)}
+CALLS = {"memory": (1, 9, 40, 120, 200, 300, 480), "entropy": (1, 20), "python": (1, 400, 800)}
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +25,34 @@ def shim(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def produced(shim):
-    """Records of a run in which nothing fails."""
-    results = {}
-    for kind in ("memory", "unlink"):
-        run = sweep.run(shim, kind, 0)
-        assert run.wrong == []
-        results[kind] = run.stored + run.dropped
-    return lambda kind: results["unlink" if kind == "unlink" else "memory"]
+def clean(shim):
+    """Runs in which nothing fails, by program and kind."""
+
+    @functools.cache
+    def run(program, kind):
+        result = sweep.run(shim, program, kind, 0)
+        assert result.wrong == []
+        return result
+
+    return run
 
 
 @pytest.mark.parametrize("every_later", [False, True], ids=["one", "all-later"])
 @pytest.mark.parametrize("kind", sweep.KINDS)
 def test_a_failed_call_costs_records_that_are_counted_and_nothing_else(
-    shim, produced, kind, every_later
+    shim, clean, kind, every_later
 ):
     if kind in sweep.ONE_ONLY and every_later:
         pytest.skip("no system fails like that, or CPython does not bear it")
     for nth in CALLS.get(kind, (1, 3)):
-        run = sweep.check(shim, kind, nth, produced(kind), every_later)
+        run = sweep.check(shim, clean("recording", kind), nth, every_later)
+        assert run.wrong == [], f"call {nth}: {run.failed[:3]}"
+
+
+@pytest.mark.parametrize("kind", ["memory", "python"])
+def test_a_training_loop_goes_on_when_a_call_of_ours_fails(shim, clean, kind):
+    for nth in CALLS[kind]:
+        run = sweep.check(shim, clean("training", kind), nth)
         assert run.wrong == [], f"call {nth}: {run.failed[:3]}"
 
 
