@@ -67,7 +67,7 @@ def section(what: str, function: Callable[..., object], *args: Any, discards: in
 def _counts() -> tuple[int, int] | None:
     if KIND == "python":  # any call may raise then, and end a section
         return None
-    snapshots = profiler.running_snapshots()
+    snapshots = profiler._running_snapshots()
     if snapshots is not None:
         snapshots.writer.wait(2.0)  # it records as well
     health = ci.health()

@@ -26,6 +26,10 @@ class Model:
     )
 
 
+class StepArguments(tuple[object, ...]):
+    """Of an optimizer."""
+
+
 class Registry:
     def report(self, name: str, error: BaseException) -> None:
         report["raised"].append([name, type(error).__name__])
@@ -33,6 +37,7 @@ class Registry:
 
 model = attempt("watch", ci.watch, Model(), "net")
 forward = attempt("phase", _core.Phase, "forward", lambda item: item + 1)
+open_step = _core.open_optimizer_step
 loop = attempt("loop", Loop, Registry(), lambda: True, lambda: None, lambda scope: None)
 
 
@@ -44,6 +49,7 @@ def train(name: str) -> None:
     for item in loop.start(batches):
         ci.mark(name, 0.5)
         forward(item)
+        open_step(None, StepArguments, (), {})  # closed when it is lost
 
 
 def watched_epoch() -> None:
