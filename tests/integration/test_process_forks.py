@@ -82,6 +82,7 @@ def test_the_flusher_is_back_though_the_main_thread_waits_after_a_fork(forks):
     )
 
 
+@pytest.mark.timeout(900)
 def test_forks_while_four_threads_record():
     """A child ends by os._exit after a flush, or returns as the parent does."""
     forks = rounds(60)
