@@ -10,7 +10,7 @@ import pytest
 
 from cirron import _core
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
+sys.path.append(str(Path(__file__).parent.parent / "faults"))
 import sweep
 
 # Calls to fail: the first ones start a session, later ones record, flush, fork and read.
