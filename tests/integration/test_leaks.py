@@ -195,7 +195,7 @@ def measure():
 
 measure()
 grown = []
-for _ in range(4):
+for _ in range(10):
     before = measure()
     after = measure()
     grown.append((after[0] - before[0], (after[1] - before[1]) * 4096))
