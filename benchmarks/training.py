@@ -35,7 +35,7 @@ class Took(NamedTuple):
     cpu: float
 
 
-ROUNDS = 15
+ROUNDS = 31
 STEPS = 10  # of an epoch, of which a loop has two
 
 
@@ -193,9 +193,9 @@ def figures() -> list[Figure]:
         rows.append(row("MLP 32-16-4, batch 8, hooks", "8 us and 3 %", hooks))
         rows.append(row("the same, with snapshots of each epoch", "", added(loop, 20, path)))
         rows.append(row("the same, no hooks", "1.5 %", added_by_empty_session(loop, 100, path)))
-        rows.append(row("small CNN, batch 32", "1 %", added(training(cnn), 2, path)))
+        rows.append(row("small CNN, batch 32", "1 %", added(training(cnn), 1, path)))
         rows.append(
-            row("2-layer transformer, batch 32", "1 %", added(training(transformer), 2, path))
+            row("2-layer transformer, batch 32", "1 %", added(training(transformer), 1, path))
         )
     return rows
 
