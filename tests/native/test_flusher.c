@@ -72,14 +72,12 @@ static int threads_refused;
 /* In place of the C library's. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
                    void *argument) {
-    static int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     if (threads_refused > 0) {
         threads_refused--;
         return EAGAIN;
     }
-    if (next == NULL) {
-        *(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
-    }
+    *(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
     return next(thread, attributes, run, argument);
 }
 
@@ -90,34 +88,35 @@ static bool has_objects(void) {
     return objects_left == INT_MAX || objects_left-- > 0;
 }
 
-#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
+/* Looked up each time: threads may be the first at once. */
+#define NEXT(name) (*(void **)&next = dlsym(RTLD_NEXT, #name))
 
 int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes) {
-    static int (*next)(pthread_mutex_t *, const pthread_mutexattr_t *);
+    int (*next)(pthread_mutex_t *, const pthread_mutexattr_t *);
     (void)NEXT(pthread_mutex_init);
     return has_objects() ? next(mutex, attributes) : ENOMEM;
 }
 
 int pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes) {
-    static int (*next)(pthread_cond_t *, const pthread_condattr_t *);
+    int (*next)(pthread_cond_t *, const pthread_condattr_t *);
     (void)NEXT(pthread_cond_init);
     return has_objects() ? next(condition, attributes) : ENOMEM;
 }
 
 int pthread_condattr_init(pthread_condattr_t *attributes) {
-    static int (*next)(pthread_condattr_t *);
+    int (*next)(pthread_condattr_t *);
     (void)NEXT(pthread_condattr_init);
     return has_objects() ? next(attributes) : ENOMEM;
 }
 
 int pthread_attr_init(pthread_attr_t *attributes) {
-    static int (*next)(pthread_attr_t *);
+    int (*next)(pthread_attr_t *);
     (void)NEXT(pthread_attr_init);
     return has_objects() ? next(attributes) : ENOMEM;
 }
 
 int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer) {
-    static int (*next)(clockid_t, struct sigevent *, timer_t *);
+    int (*next)(clockid_t, struct sigevent *, timer_t *);
     (void)NEXT(timer_create);
     errno = EAGAIN;
     return has_objects() ? next(clock, event, timer) : -1;
@@ -126,7 +125,7 @@ int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer) {
 static bool actions_are_refused;
 
 int sigaction(int number, const struct sigaction *action, struct sigaction *before) {
-    static int (*next)(int, const struct sigaction *, struct sigaction *);
+    int (*next)(int, const struct sigaction *, struct sigaction *);
     (void)NEXT(sigaction);
     return actions_are_refused && number == SIGTERM ? -1 : next(number, action, before);
 }
