@@ -10,7 +10,8 @@ import sys
 
 from cirron import _core
 from cirron.hooks.patch import Patches
-from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers, watch
+from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers
+from cirron.snapshots.watch import watch_automatically
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class _Run(TrainingLoop):
 
     def begin_epoch(self, model: Any, epoch: int, logs: Any = None) -> None:
         self._first_step = self._next_step
-        watch(model)
+        watch_automatically(model)
         self.open_epoch(epoch)
 
     def begin_step(self, *_: Any) -> None:
@@ -117,18 +118,9 @@ def _hook_phases(loop: Loop, keras: ModuleType, torch: Any) -> Undo:
         return result
 
     def apply(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-        inside = _core.KIND_PHASE | _core.KIND_OPTIMIZER
-        if torch.compiler.is_compiling() or _core.open_kinds() & inside:
+        if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
-        scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
-        loop.open(scope)
-        try:
-            result = original(self, *args, **kwargs)
-        except BaseException as error:
-            loop.close(scope, error)
-            raise
-        loop.close(scope)
-        return result
+        return loop.step_optimizer(lambda: original(self, *args, **kwargs))
 
     patches.method(keras.Model, "_symbolic_build", build)
     patches.method(keras.optimizers.Optimizer, "apply", apply)

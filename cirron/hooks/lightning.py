@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from cirron import _core
 from cirron.hooks.patch import Patches
-from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers, watch
+from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers
+from cirron.snapshots.watch import watch_automatically
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class _Run(TrainingLoop):
 
     def begin_training(self, trainer: Any) -> None:
         self._next_step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        watch(trainer.lightning_module)
+        watch_automatically(trainer.lightning_module)
 
     def begin_epoch(self, trainer: Any) -> None:
         self.end_epoch(trainer)

@@ -122,6 +122,20 @@ class Loop(_core.LoopState):
         if self.timer is not None:
             self.timer.end(scope)
 
+    def step_optimizer(self, call: Callable[[], Any]) -> Any:
+        """Calls what makes a step of an optimizer: `optimizer_step`, unless in another span."""
+        if _core.open_kinds() & (_core.KIND_PHASE | _core.KIND_OPTIMIZER):
+            return call()
+        scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
+        self.open(scope)
+        try:
+            result = call()
+        except BaseException as error:
+            self.close(scope, error)
+            raise
+        self.close(scope)
+        return result
+
     def discard(self, scope: _core.Scope) -> bool:
         """Makes a scope unopened; False when something was recorded in it."""
         discarded = _core.discard(scope)

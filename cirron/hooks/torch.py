@@ -17,6 +17,7 @@ from cirron.hooks import cuda, passes, registry
 from cirron.hooks.cuda import Timer
 from cirron.hooks.passes import Loop
 from cirron.profiler import at_epoch_end
+from cirron.snapshots.watch import watch_automatically
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cirron.hooks.registry import Registry, Undo
-
-
-_INSIDE = _core.KIND_PHASE | _core.KIND_OPTIMIZER  # where an optimizer's step is no span
 
 
 def install(session: Registry, torch: ModuleType) -> None:
@@ -170,17 +168,9 @@ class _Hooks:
 
         @functools.wraps(original)
         def step(*args: Any, **kwargs: Any) -> Any:
-            if compiler.is_compiling() or _core.open_kinds() & _INSIDE:
+            if compiler.is_compiling():
                 return original(*args, **kwargs)
-            scope = _core.kind_scope(_core.KIND_OPTIMIZER, "optimizer_step")
-            loop.open(scope)
-            try:
-                result = original(*args, **kwargs)
-            except BaseException as error:
-                loop.close(scope, error)
-                raise
-            loop.close(scope)
-            return result
+            return loop.step_optimizer(lambda: original(*args, **kwargs))
 
         return _replace(Scaler, "step", original, step)
 
@@ -223,8 +213,6 @@ class _Hooks:
                 self._training_begins()
                 return
             self._model = weakref.ref(module)
-            from cirron.snapshots.watch import watch_automatically
-
             watch_automatically(module)
         except Exception as error:
             self._session.report("torch.watch", error)

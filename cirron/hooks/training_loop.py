@@ -87,13 +87,6 @@ class TrainingLoop:
             scope.__exit__(type(error) if error is not None else None, error, None)
 
 
-def watch(model: object) -> None:
-    """Watches the model that is trained, unless the user watches any himself."""
-    from cirron.snapshots.watch import watch_automatically
-
-    watch_automatically(model)
-
-
 class Runs:
     """The runs of training that one hook knows of, by the object that tells their events.
 

@@ -8,7 +8,8 @@ and no callback of ours appears in a list or a checkpoint.
 from __future__ import annotations
 
 from cirron.hooks.patch import Patches
-from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers, watch
+from cirron.hooks.training_loop import Runs, TrainingLoop, mark_numbers
+from cirron.snapshots.watch import watch_automatically
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _Run(TrainingLoop):
         self.close()
         self._next_epoch = int(state.epoch or 0)
         self._next_step = state.global_step
-        watch(model)
+        watch_automatically(model)
 
     def on_epoch_begin(self, state: Any, control: Any, model: object, logs: Any) -> None:
         self.open_epoch(self._next_epoch)

@@ -35,4 +35,9 @@ static inline int cirron_buffer_append(cirron_buffer *buffer, const void *bytes,
     return CIRRON_OK;
 }
 
+/* Without the 0 at its end. */
+static inline int cirron_buffer_append_text(cirron_buffer *buffer, const char *text) {
+    return cirron_buffer_append(buffer, text, strlen(text));
+}
+
 #endif

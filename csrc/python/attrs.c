@@ -95,17 +95,13 @@ static int encode_int(cirron_buffer *out, PyObject *value) {
     return status;
 }
 
-static int append(cirron_buffer *out, const char *text) {
-    return cirron_buffer_append(out, text, strlen(text));
-}
-
 static int check_length(const cirron_buffer *out, int status) {
     return status == CIRRON_OK && out->len > TEXT_LIMIT ? TOO_LONG : status;
 }
 
 static int encode_key(cirron_buffer *out, PyObject *key) {
     int status = PyUnicode_Check(key) ? encode_string(out, key) : encode_as_text(out, key);
-    return status == CIRRON_OK ? append(out, ":") : status;
+    return status == CIRRON_OK ? cirron_buffer_append_text(out, ":") : status;
 }
 
 static int encode_sequence(cirron_buffer *out, PyObject *value, int level) {
@@ -114,16 +110,16 @@ static int encode_sequence(cirron_buffer *out, PyObject *value, int level) {
         cirron_drop_exception();
         return encode_as_text(out, value);
     }
-    int status = append(out, "[");
+    int status = cirron_buffer_append_text(out, "[");
     Py_ssize_t count = PyTuple_Size(items);
     for (Py_ssize_t i = 0; i < count && status == CIRRON_OK; i++) {
-        status = i > 0 ? append(out, ",") : CIRRON_OK;
+        status = i > 0 ? cirron_buffer_append_text(out, ",") : CIRRON_OK;
         if (status == CIRRON_OK) {
             status = check_length(out, encode_value(out, PyTuple_GetItem(items, i), level + 1));
         }
     }
     Py_DECREF(items);
-    return status == CIRRON_OK ? append(out, "]") : status;
+    return status == CIRRON_OK ? cirron_buffer_append_text(out, "]") : status;
 }
 
 static int encode_dict(cirron_buffer *out, PyObject *value, int level) {
@@ -132,13 +128,13 @@ static int encode_dict(cirron_buffer *out, PyObject *value, int level) {
         cirron_drop_exception();
         return CIRRON_NO_MEMORY;
     }
-    int status = append(out, "{");
+    int status = cirron_buffer_append_text(out, "{");
     const char *comma = "";
     PyObject *key;
     PyObject *item;
     Py_ssize_t position = 0;
     while (status == CIRRON_OK && PyDict_Next(copy, &position, &key, &item)) {
-        status = append(out, comma);
+        status = cirron_buffer_append_text(out, comma);
         if (status == CIRRON_OK) {
             status = encode_key(out, key);
         }
@@ -148,7 +144,7 @@ static int encode_dict(cirron_buffer *out, PyObject *value, int level) {
         comma = ",";
     }
     Py_DECREF(copy);
-    return status == CIRRON_OK ? append(out, "}") : status;
+    return status == CIRRON_OK ? cirron_buffer_append_text(out, "}") : status;
 }
 
 /* `level` is the value's own, were it a container. */
@@ -157,10 +153,10 @@ static int encode_value(cirron_buffer *out, PyObject *value, int level) {
         return encode_string(out, value);
     }
     if (value == Py_None) {
-        return append(out, "null");
+        return cirron_buffer_append_text(out, "null");
     }
     if (PyBool_Check(value)) {
-        return append(out, value == Py_True ? "true" : "false");
+        return cirron_buffer_append_text(out, value == Py_True ? "true" : "false");
     }
     if (PyLong_Check(value)) {
         return encode_int(out, value);
@@ -221,7 +217,7 @@ void cirron_attrs_add(cirron_attrs *attrs, PyObject *key, PyObject *value) {
     size_t before = out->len;
     Py_INCREF(key);
     Py_INCREF(value);
-    int status = append(out, before == 0 ? "{" : ",");
+    int status = cirron_buffer_append_text(out, before == 0 ? "{" : ",");
     if (status == CIRRON_OK) {
         status = check_length(out, encode_key(out, key));
     }
@@ -273,11 +269,11 @@ void cirron_attrs_add_dict(cirron_attrs *attrs, PyObject *dict) {
 void cirron_attrs_end(cirron_attrs *attrs) {
     cirron_buffer *out = &attrs->text;
     if (attrs->truncated) {
-        if (append(out, out->len == 0 ? "{" : ",") != CIRRON_OK ||
-            append(out, truncated_item) != CIRRON_OK) {
+        if (cirron_buffer_append_text(out, out->len == 0 ? "{" : ",") != CIRRON_OK ||
+            cirron_buffer_append_text(out, truncated_item) != CIRRON_OK) {
             out->len = 0;
         }
-    } else if (out->len != 0 && append(out, "}") != CIRRON_OK) {
+    } else if (out->len != 0 && cirron_buffer_append_text(out, "}") != CIRRON_OK) {
         out->len = 0;
     }
 }

@@ -17,7 +17,7 @@ PyObject *cirron_next(PyObject *iterator);
 
 extern PyMethodDef cirron_hooks_methods[];
 
-/* Adds the functions and the types Phase, LoopState and LoaderPass. */
+/* Adds the functions and the KIND_ constants. */
 int cirron_hooks_init(PyObject *module);
 
 #endif

@@ -8,11 +8,11 @@
 #include "python/export.h"
 #include "python/frame.h"
 #include "python/hooks.h"
+#include "python/lifecycle.h"
 #include "python/loader_pass.h"
+#include "python/mark.h"
 #include "python/optimizer_step.h"
 #include "python/phase.h"
-#include "python/lifecycle.h"
-#include "python/mark.h"
 #include "python/request.h"
 #include "python/safetensors.h"
 #include "python/scope.h"
@@ -113,9 +113,10 @@ static int exec_module(PyObject *module) {
             return fail();
         }
     }
-    return PyModule_AddFunctions(module, cirron_trace_methods) != 0
-               ? -1
-               : PyModule_AddStringConstant(module, "__version__", CIRRON_VERSION);
+    if (PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", CIRRON_VERSION);
 }
 
 static PyModuleDef_Slot slots[] = {

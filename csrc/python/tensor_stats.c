@@ -26,12 +26,8 @@ bool cirron_tensor_stats_check(PyObject *object) {
 
 /* ---- as JSON */
 
-static int put_key(cirron_buffer *out, const char *text) {
-    return cirron_buffer_append(out, text, strlen(text));
-}
-
 static int put_number(cirron_buffer *out, const char *key, double value) {
-    int status = put_key(out, key);
+    int status = cirron_buffer_append_text(out, key);
     return status == CIRRON_OK ? cirron_json_double(out, value) : status;
 }
 
@@ -41,19 +37,20 @@ static int put_histogram(cirron_buffer *out, const cirron_histogram *histogram) 
         status = put_number(out, i == 0 ? ",\"histogram\":{\"bins\":[" : ",", histogram->edges[i]);
     }
     for (int i = 0; i < CIRRON_BINS && status == CIRRON_OK; i++) {
-        status = put_key(out, i == 0 ? "],\"counts\":[" : ",");
+        status = cirron_buffer_append_text(out, i == 0 ? "],\"counts\":[" : ",");
         if (status == CIRRON_OK) {
             status = cirron_json_uint(out, histogram->counts[i]);
         }
     }
-    return status == CIRRON_OK ? put_key(out, "]}}") : status;
+    return status == CIRRON_OK ? cirron_buffer_append_text(out, "]}}") : status;
 }
 
 int cirron_tensor_stats_encode(PyObject *object, cirron_buffer *out) {
     const cirron_tensor_stats *stats = &((TensorStats *)object)->stats;
     if (stats->count == 0) {
-        return put_key(out, "{\"mean\":null,\"std\":null,\"min\":null,\"max\":null,"
-                            "\"norm\":null,\"histogram\":null}");
+        return cirron_buffer_append_text(out,
+                                         "{\"mean\":null,\"std\":null,\"min\":null,\"max\":null,"
+                                         "\"norm\":null,\"histogram\":null}");
     }
     const struct {
         const char *key;
