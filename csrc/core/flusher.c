@@ -165,9 +165,10 @@ static void die_by(int signal_number) {
     (void)kill(getpid(), signal_number);
 }
 
+/* Not with a signal to answer: in a process that forks all the time no thread would. */
 static bool leave_for_fork(cirron_flusher *flusher) {
     pthread_mutex_lock(&flusher->mutex);
-    bool leaves = flusher->parks != 0;
+    bool leaves = flusher->parks != 0 && atomic_load(&flusher->signal) == 0;
     if (leaves) {
         flusher->alive = flusher->running = false;
         flusher->park_was_late = false;
@@ -189,7 +190,7 @@ static void *run(void *argument) {
         pthread_mutex_lock(&flusher->mutex);
         int64_t next_tick = flusher->sealed_ns + flusher->interval_ns;
         bool asked = flusher->asked != flusher->done || flusher->stopping || flusher->reopen ||
-                     flusher->parks != 0;
+                     flusher->parks != 0 || atomic_load(&flusher->signal) != 0;
         pthread_mutex_unlock(&flusher->mutex);
         if (!asked) {
             wait_for_work(flusher, next_tick);
@@ -219,8 +220,9 @@ static void *run(void *argument) {
         }
         pthread_mutex_lock(&flusher->mutex);
         flusher->done = ticket;
-        /* A new start may have called it back, or a flush come in during this cycle. */
-        stopping = stopping && flusher->stopping && flusher->asked == ticket;
+        /* A new start may have called it back, or a flush or signal come in meanwhile. */
+        stopping = stopping && flusher->stopping && flusher->asked == ticket &&
+                   atomic_load(&flusher->signal) == 0;
         flusher->running = !stopping;
         flusher->alive = !stopping;
         flusher->park_was_late = false;

@@ -1151,6 +1151,39 @@ static void sigterm_writes_everything_first(void **state) {
     }
 }
 
+static void sigterm_is_answered_by_a_process_that_only_forks(void **state) {
+    (void)state;
+    enum { ROUNDS = 100 };
+    if (UNDER_TSAN) {
+        skip();
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        int ready[2];
+        assert_int_equal(pipe(ready), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            start_session();
+            (void)cirron_sigterm_catch(&process()->flusher);
+            record_span("last");
+            for (bool told = false;; told = true) {
+                (void)cirron_flusher_park(&process()->flusher, 30 * SECOND);
+                cirron_flusher_unpark(&process()->flusher);
+                if (!told && write(ready[1], "", 1) != 1) {
+                    _exit(1);
+                }
+            }
+        }
+        char byte;
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        usleep((useconds_t)(i * 10));
+        assert_int_equal(kill(child, SIGTERM), 0);
+        assert_killed_by_sigterm(child);
+        close(ready[0]);
+        close(ready[1]);
+    }
+    assert_int_equal(count_spans("last"), ROUNDS);
+}
+
 static void a_child_of_a_session_answers_sigterm_for_itself(void **state) {
     (void)state;
     if (UNDER_TSAN) {
@@ -1293,6 +1326,7 @@ int main(void) {
         TEST(records_that_nobody_drains_are_bounded_and_counted),
         TEST(without_attributes_of_threads_a_flush_writes_itself),
         TEST(sigterm_writes_everything_first),
+        TEST(sigterm_is_answered_by_a_process_that_only_forks),
         TEST(a_child_of_a_session_answers_sigterm_for_itself),
         TEST(sigterm_after_the_session_ends_the_process_at_once),
         TEST(a_stuck_flusher_does_not_keep_a_process_from_sigterm),
