@@ -100,8 +100,9 @@ bench-gate: build/installed-test build/native/CMakeCache.txt ## Count instructio
 	@$(BIN)/cmake --build build/native --target core_loop
 	$(BIN)/python benchmarks/gate build/native/core_loop
 
-bench-training: build/installed-test ## Measure what the hooks add to training with PyTorch
+bench-training: build/installed-test ## Measure what the hooks add to training, framework by framework
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/frameworks.py
 
 bench-peers: build/installed-test ## Install the other profilers, each on its own, and measure all
 	$(BIN)/python benchmarks/peers

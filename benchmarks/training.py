@@ -1,39 +1,25 @@
 """What the hooks add to training with PyTorch: `python benchmarks/training.py`.
 
-Each round runs the bare loop, the recorded one and the bare one again, so that a machine
-that slows down slows all three; the figures are medians over the rounds. The time added is
-what the training waits; the CPU time added has the flusher's too, and is disturbed least by
-others on the machine. Sessions are warm when measured, but where opening and closing them is
-what is measured.
+The time added is what the training waits. Sessions are warm when measured, but where opening
+and closing them is what is measured.
 """
 
 import os
 import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from timing import against_floor
+from timing import Took, Training, against_bare, against_floor, step_us
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import cirron as ci
 
 Figure = tuple[str, str, str, str, str, str]
-Loop = Callable[[], None]
-
-
-class Took(NamedTuple):
-    """us of a step."""
-
-    wall: float
-    cpu: float
-
 
 ROUNDS = 31
 STEPS = 10  # of an epoch, of which a loop has two
@@ -66,7 +52,7 @@ def transformer() -> tuple[nn.Module, torch.Tensor, int]:
     return Transformer(), torch.randn(320, 32, 16), 32
 
 
-def training(make: Callable[[], tuple[nn.Module, torch.Tensor, int]]) -> Loop:
+def training(make: Callable[[], tuple[nn.Module, torch.Tensor, int]]) -> Training:
     """Two epochs of ten steps, a loop that nobody wrote for us."""
     torch.manual_seed(0)
     model, x, batch = make()
@@ -81,61 +67,31 @@ def training(make: Callable[[], tuple[nn.Module, torch.Tensor, int]]) -> Loop:
                 loss_of(model(x), y).backward()
                 optimizer.step()
 
-    return loop
-
-
-def step_us(loop: Loop, repeats: int) -> Took:
-    start, start_cpu = time.perf_counter_ns(), time.process_time_ns()
-    for _ in range(repeats):
-        loop()
-    steps = repeats * 2 * STEPS
-    cpu = time.process_time_ns() - start_cpu
-    return Took((time.perf_counter_ns() - start) / (steps * 1e3), cpu / (steps * 1e3))
-
-
-def against_bare(loop: Loop, repeats: int, recorded: Callable[[], Took]) -> tuple[Took, Took]:
-    """(what a recorded step has more, a bare one)."""
-    step_us(loop, repeats)
-    more, bare = [], []
-    for _ in range(ROUNDS):
-        before = step_us(loop, repeats)
-        took = recorded()
-        loop()
-        after = step_us(loop, repeats)
-        more.append(Took(*(t - (b + a) / 2 for t, b, a in zip(took, before, after, strict=True))))
-        bare += [before, after]
-    return _medians(more), _medians(bare)
-
-
-def _medians(figures: list[Took]) -> Took:
-    return Took(*(statistics.median(column) for column in zip(*figures, strict=True)))
+    return Training(loop, 2 * STEPS)
 
 
 def added(
-    loop: Loop, repeats: int, path: str, snapshots: Literal["none"] | None = None
+    bare: Training, repeats: int, path: str, snapshots: Literal["none"] | None = None
 ) -> tuple[Took, Took]:
     def recorded() -> Took:
         with ci.profile(path=path, snapshots=snapshots):
-            step_us(loop, max(repeats // 4, 1))
-            return step_us(loop, repeats)
+            step_us(bare, max(repeats // 4, 1))
+            return step_us(bare, repeats)
 
-    return against_bare(loop, repeats, recorded)
+    return against_bare(bare, repeats, recorded, ROUNDS)
 
 
-def added_by_empty_session(loop: Loop, repeats: int, path: str) -> tuple[Took, Took]:
+def added_by_empty_session(bare: Training, repeats: int, path: str) -> tuple[Took, Took]:
     """The same for a session without hooks that is opened and closed within the loop."""
 
     def in_session() -> None:
         ci.profile(path=path, frameworks=[])
         for _ in range(repeats):
-            loop()
+            bare.run()
         ci.shutdown()
 
-    def recorded() -> Took:
-        wall, cpu = step_us(in_session, 1)
-        return Took(wall / repeats, cpu / repeats)
-
-    return against_bare(loop, repeats, recorded)
+    whole = Training(in_session, repeats * bare.steps)
+    return against_bare(bare, repeats, lambda: step_us(whole), ROUNDS)
 
 
 def row(name: str, reach: str, figures: tuple[Took, Took]) -> Figure:
@@ -188,11 +144,11 @@ def figures() -> list[Figure]:
     rows: list[Figure] = []
     with tempfile.TemporaryDirectory() as path:
         rows.append(forward_in_floors(path))
-        loop = training(mlp)
-        hooks = added(loop, 20, path, snapshots="none")
+        mlps = training(mlp)
+        hooks = added(mlps, 20, path, snapshots="none")
         rows.append(row("MLP 32-16-4, batch 8, hooks", "8 us and 3 %", hooks))
-        rows.append(row("the same, with snapshots of each epoch", "", added(loop, 20, path)))
-        rows.append(row("the same, no hooks", "1.5 %", added_by_empty_session(loop, 100, path)))
+        rows.append(row("the same, with snapshots of each epoch", "", added(mlps, 20, path)))
+        rows.append(row("the same, no hooks", "1.5 %", added_by_empty_session(mlps, 100, path)))
         rows.append(row("small CNN, batch 32", "1 %", added(training(cnn), 1, path)))
         rows.append(
             row("2-layer transformer, batch 32", "1 %", added(training(transformer), 1, path))
