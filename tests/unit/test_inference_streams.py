@@ -215,6 +215,121 @@ def test_generator_answers_as_the_bare_one(calls):
     assert play(ci.inference(lambda: generate())()) == bare
 
 
+CALLS = st.sampled_from(["__anext__", "asend", "athrow", "aclose"])
+TURNS = st.builds(
+    lambda turns, last: [*turns, last],
+    st.lists(st.sampled_from(["send", "throw"]), max_size=2),
+    st.sampled_from(["send", "throw", "close"]),
+)
+
+
+@given(st.lists(st.tuples(CALLS, TURNS), max_size=6))
+def test_async_generator_answers_as_the_bare_one(calls):
+    @types.coroutine
+    def pause():
+        return (yield "paused")
+
+    async def generate():
+        n = 0
+        while n < 6:
+            try:
+                n += 1
+                await pause()
+                yield (n, n)
+            except KeyError:
+                n += 2
+
+    class Iterator:
+        """The same as no generator: its awaitables are coroutines."""
+
+        def __init__(self):
+            self.source = generate()
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return await self.source.__anext__()
+
+        async def asend(self, value):
+            return await self.source.asend(value)
+
+        async def athrow(self, error):
+            return await self.source.athrow(error)
+
+        async def aclose(self):
+            return await self.source.aclose()
+
+    def play(source):
+        answers = []
+        for call, turns in calls:
+            args = {"asend": (1 if answers else None,), "athrow": (KeyError("k"),)}.get(call, ())
+            step = getattr(source, call)(*args)
+            for turn in turns:
+                args = {"send": (None,), "throw": (KeyError("t"),)}.get(turn, ())
+                try:
+                    answers.append(getattr(step, turn)(*args))
+                except StopIteration as stop:
+                    answers.append(("returned", stop.value))
+                    break
+                except BaseException as error:
+                    answers.append(repr(error))
+                    break
+        return answers
+
+    for source in (generate, Iterator):
+        assert play(ci.inference(lambda source=source: source())()) == play(source())
+
+
+class Waits:
+    """An awaitable whose iterator has nothing but the one method it needs."""
+
+    def __await__(self):
+        return iter(["paused", "paused"])
+
+
+class Fails:
+    def __await__(self):
+        raise ValueError("at once")
+
+
+@types.coroutine
+def marked():
+    yield "paused"
+    return 1
+
+
+async def coroutine():
+    return await marked()
+
+
+@pytest.mark.parametrize("turn", ["send", "throw", "close"])
+@pytest.mark.parametrize("awaitable", [Waits, Fails, marked, coroutine])
+def test_any_awaitable_is_awaited_as_without_us(awaitable, turn):
+    class Source:
+        def __aiter__(self):
+            return self
+
+        def __anext__(self):
+            return awaitable()
+
+    def play(source):
+        async def take():
+            return await source.__anext__()
+
+        answers = []
+        taking = take()
+        arguments = {"send": [None], "throw": [KeyError()], "close": []}[turn]
+        for call, *args in ("send", None), (turn, *arguments):
+            try:
+                answers.append(getattr(taking, call)(*args))
+            except BaseException as error:
+                answers.append(repr(error))
+        return answers
+
+    assert play(ci.inference(Source)()) == play(Source())
+
+
 def test_usage_that_raises_costs_the_marks_alone():
     class Result:
         @property
