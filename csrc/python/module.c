@@ -18,6 +18,8 @@
 #include "python/scope.h"
 #include "python/snapshot.h"
 #include "python/stream.h"
+#include "python/stream_span.h"
+#include "python/stream_step.h"
 #include "python/table.h"
 #include "python/tensor_stats.h"
 #include "python/trace.h"
@@ -85,11 +87,12 @@ static int check_interpreter(void) {
 }
 
 static int (*const parts[])(PyObject *module) = {
-    cirron_frame_init,        cirron_scope_init,          cirron_request_init,
-    cirron_stream_span_init,  cirron_stream_init,         cirron_table_init_types,
-    cirron_export_init_types, cirron_records_init,        cirron_tree_chunks_init,
-    cirron_lifecycle_init,    cirron_hooks_init,          cirron_phase_init,
-    cirron_loader_pass_init,  cirron_optimizer_step_init, cirron_tensor_stats_init,
+    cirron_frame_init,        cirron_scope_init,        cirron_request_init,
+    cirron_stream_span_init,  cirron_stream_step_init,  cirron_stream_init,
+    cirron_table_init_types,  cirron_export_init_types, cirron_records_init,
+    cirron_tree_chunks_init,  cirron_lifecycle_init,    cirron_hooks_init,
+    cirron_phase_init,        cirron_loader_pass_init,  cirron_optimizer_step_init,
+    cirron_tensor_stats_init,
 };
 
 /* CPython 3.11 does not always say that there was no memory for a type. */

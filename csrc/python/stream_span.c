@@ -42,9 +42,9 @@ static cirron_frame *open_frame(const cirron_stream_span *span) {
     return frame;
 }
 
-void cirron_stream_begin_turn(cirron_stream_span *span, PyObject **before) {
+PyObject *cirron_stream_begin_turn(cirron_stream_span *span) {
     cirron_frame *frame = span->ended ? NULL : open_frame(span);
-    *before = frame != NULL ? cirron_frame_begin_turn(frame) : NULL;
+    return frame != NULL ? cirron_frame_begin_turn(frame) : NULL;
 }
 
 void cirron_stream_end_turn(cirron_stream_span *span, PyObject *before) {
@@ -186,10 +186,7 @@ static void look_for_usage(cirron_stream_span *span, PyObject *item) {
     }
 }
 
-void cirron_stream_see(cirron_stream_span *span, PyObject *item) {
-    if (span->ended) {
-        return;
-    }
+static void see(cirron_stream_span *span, PyObject *item) {
     int64_t now = cirron_monotonic_ns();
     if (span->items == 0) {
         span->first_ns = now;
@@ -207,42 +204,36 @@ void cirron_stream_see(cirron_stream_span *span, PyObject *item) {
 
 /* ---- the end */
 
-static void end(cirron_stream_span *span, PyObject *completed, PyObject *error) {
-    span->ended = true;
-    Py_CLEAR(span->frame);
-    Py_XDECREF(call_quietly((PyObject *)span, "end", completed, error));
-    if (span->request != NULL && span->request->state == SCOPE_OPEN) { /* no memory for it */
-        cirron_request_close((PyObject *)span->request, error);
-    }
-}
-
-void cirron_stream_stopped(cirron_stream_span *span) {
-    if (span->ended) {
-        return;
-    }
+/* By the consumer, who closed it, or by the exception that is set, which stays set. */
+static void end(cirron_stream_span *span, bool closed) {
     PyObject *type;
     PyObject *value;
     PyObject *traceback;
-    bool completed = !PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_StopIteration) ||
-                     PyErr_ExceptionMatches(PyExc_StopAsyncIteration);
+    bool completed = !closed && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_StopIteration) ||
+                                 PyErr_ExceptionMatches(PyExc_StopAsyncIteration));
     PyErr_Fetch(&type, &value, &traceback);
     if (!completed) {
         PyErr_NormalizeException(&type, &value, &traceback);
     }
-    end(span, completed ? Py_True : Py_False, completed || value == NULL ? Py_None : value);
+    PyObject *error = closed || completed || value == NULL ? Py_None : value;
+    span->ended = true;
+    Py_CLEAR(span->frame);
+    Py_XDECREF(call_quietly((PyObject *)span, "end", completed ? Py_True : Py_False, error));
+    if (span->request != NULL && span->request->state == SCOPE_OPEN) { /* no memory for it */
+        cirron_request_close((PyObject *)span->request, error);
+    }
     PyErr_Restore(type, value, traceback);
 }
 
-void cirron_stream_closed(cirron_stream_span *span) {
+void cirron_stream_record(cirron_stream_span *span, PyObject *result, bool closes) {
     if (span->ended) {
         return;
     }
-    PyObject *type;
-    PyObject *value;
-    PyObject *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    end(span, Py_False, Py_None);
-    PyErr_Restore(type, value, traceback);
+    if (result == NULL || closes) {
+        end(span, result != NULL);
+    } else {
+        see(span, result);
+    }
 }
 
 /* ---- the type */
@@ -327,7 +318,7 @@ static PyObject *get_open_ms(PyObject *self, void *closure) {
 
 static PyObject *close_span(PyObject *self, PyObject *ignored) {
     (void)ignored;
-    cirron_stream_closed((cirron_stream_span *)self);
+    cirron_stream_record((cirron_stream_span *)self, Py_None, true);
     Py_RETURN_NONE;
 }
 

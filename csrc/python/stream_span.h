@@ -49,18 +49,13 @@ typedef struct cirron_stream_span {
 int cirron_stream_span_init(PyObject *module);
 bool cirron_stream_span_check(PyObject *object);
 
-/* Makes the request current for a turn; `*before` goes to end_turn, which takes it. */
-void cirron_stream_begin_turn(cirron_stream_span *span, PyObject **before);
+/* Makes the request current for a turn. What it returns goes to end_turn, which takes it. */
+PyObject *cirron_stream_begin_turn(cirron_stream_span *span);
 void cirron_stream_end_turn(cirron_stream_span *span, PyObject *before);
 
-/* An item came. No exception is set by it. */
-void cirron_stream_see(cirron_stream_span *span, PyObject *item);
-
-/* A turn gave no item: the exception that is set says why (none, StopIteration and
- * StopAsyncIteration: the end). It stays set. */
-void cirron_stream_stopped(cirron_stream_span *span);
-
-/* The consumer closed the stream. An exception that is set stays set. */
-void cirron_stream_closed(cirron_stream_span *span);
+/* What the consumer asked for came: an item, or the answer that `closes` the stream. NULL: the
+ * exception that is set says why not (none, StopIteration and StopAsyncIteration: the end).
+ * It stays set. */
+void cirron_stream_record(cirron_stream_span *span, PyObject *result, bool closes);
 
 #endif

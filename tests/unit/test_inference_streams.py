@@ -281,6 +281,24 @@ def test_async_generator_answers_as_the_bare_one(calls):
         assert play(ci.inference(lambda source=source: source())()) == play(source())
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(StopAsyncIteration(), set()), (ValueError("broken"), {"error", "stream_completed"})],
+)
+def test_request_ends_where_the_source_fails_to_make_an_awaitable(error, told):
+    class Source:
+        def __aiter__(self):
+            return self
+
+        def __anext__(self):
+            raise error
+
+    drained = drain_async(ci.inference(Source)())
+    with pytest.raises(StopIteration):
+        drained.send(None)
+    assert roots()[0]["attrs"].keys() == {"request_id"} | told
+
+
 class Waits:
     """An awaitable whose iterator has nothing but the one method it needs."""
 
