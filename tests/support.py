@@ -21,7 +21,7 @@ def run_script(
     code: str,
     *args: str,
     check: bool = True,
-    timeout: float = 60,
+    timeout: float = 120,
     wrapper: Sequence[str] = (),
     as_file: bool = False,
     **env: str,

@@ -303,8 +303,8 @@ def test_tree_is_printed_as_documented(session, capsys):
     assert [line.split(" - ")[0] for line in lines] == [
         "epoch[0]", "  batch[0]", "epoch[1]", "  batch[0]",
     ]  # fmt: skip
-    assert lines[1].endswith("us {loss=0.6124}")
-    assert lines[2].endswith("us {step=1, note=ok}")
+    assert lines[1].endswith("s {loss=0.6124}")
+    assert lines[2].endswith("s {step=1, note=ok}")
 
 
 def test_tree_prints_where_stdout_cannot_show_the_name():
