@@ -355,12 +355,12 @@ bool cirron_flusher_stop(cirron_flusher *flusher, int64_t timeout_ns) {
     return ask(flusher, true, timeout_ns);
 }
 
-/* A thread that has ended is still counted as one for some microseconds. */
+/* A thread that has ended is still counted as one for some microseconds. Waited for once:
+ * another thread may have got its number. */
 static bool wait_until_forgotten(cirron_flusher *flusher, pid_t thread_id, int64_t deadline_ns) {
-    while (syscall(SYS_tgkill, getpid(), thread_id, 0) == 0) {
-        if (cirron_monotonic_ns() >= deadline_ns) {
-            return false;
-        }
+    bool forgotten;
+    while (!(forgotten = syscall(SYS_tgkill, getpid(), thread_id, 0) != 0) &&
+           cirron_monotonic_ns() < deadline_ns) {
         sched_yield();
     }
     pthread_mutex_lock(&flusher->mutex);
@@ -368,7 +368,7 @@ static bool wait_until_forgotten(cirron_flusher *flusher, pid_t thread_id, int64
         flusher->thread_id = 0;
     }
     pthread_mutex_unlock(&flusher->mutex);
-    return true;
+    return forgotten;
 }
 
 bool cirron_flusher_park(cirron_flusher *flusher, int64_t timeout_ns) {

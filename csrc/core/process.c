@@ -25,8 +25,11 @@ static struct {
 static const char root_name[] = "cirron.session";
 
 static cirron_process *_Atomic current;
-static _Atomic bool root_open;
-static _Atomic int64_t root_closed_ns; /* monotonic; 0: there is no end to record */
+
+/* Of the root: when it was closed (monotonic), or one of these. One word, since a signal
+ * may close it beside another thread that does. */
+enum { NO_END = 0, STILL_OPEN = -1 };
+static _Atomic int64_t root_end;
 
 static void write_closed_root(void);
 
@@ -149,6 +152,7 @@ static cirron_process *rebuild(void) {
     uint32_t generation = cirron_generation_claim();
     if (generation != 0) {
         forget_losses_of_parent();
+        cirron_queues_forget();
         cirron_process *process = build(generation);
         atomic_store(&current, process);
         if (process == NULL) {
@@ -203,14 +207,16 @@ static int keep_settings(const cirron_session_config *config) {
         cirron_free(dir);
         return CIRRON_NO_MEMORY;
     }
-    cirron_free(settings.attrs);
-    cirron_free(settings.spool_dir);
+    char *old_attrs = settings.attrs; /* freed last: a fork made in C may come in between */
+    char *old_dir = settings.spool_dir;
     settings.attrs = attrs;
     settings.attrs_len = (uint32_t)config->attrs_len;
     settings.spool_dir = dir;
     settings.spool_max_bytes = config->spool_max_bytes;
     settings.flush_interval_ns = config->flush_interval_ns;
     settings.trace_max_spans = config->trace_max_spans;
+    cirron_free(old_attrs);
+    cirron_free(old_dir);
     return CIRRON_OK;
 }
 
@@ -276,8 +282,8 @@ int cirron_session_start(const cirron_session_config *config) {
                                 .thread_id = recorder->thread_id};
     atomic_store(&process->root_overhead_ns, 0);
     write_root(process, CIRRON_SPAN_OPEN, 0);
+    atomic_store(&root_end, STILL_OPEN);
     pthread_mutex_unlock(&collector->mutex);
-    atomic_store(&root_open, true);
     return CIRRON_OK;
 }
 
@@ -291,9 +297,9 @@ const char *cirron_session_spool_dir(void) {
 }
 
 void cirron_session_close_root(void) {
-    if (cirron_current_session.generation == cirron_generation() &&
-        atomic_exchange(&root_open, false)) {
-        atomic_store(&root_closed_ns, cirron_monotonic_ns());
+    int64_t end = STILL_OPEN;
+    if (cirron_current_session.generation == cirron_generation()) {
+        (void)atomic_compare_exchange_strong(&root_end, &end, cirron_monotonic_ns());
     }
 }
 
@@ -302,9 +308,12 @@ void cirron_session_close_root(void) {
 static void write_closed_root(void) {
     cirron_process *process = atomic_load(&current);
     pthread_mutex_lock(&process->collector.mutex);
-    int64_t closed_ns = atomic_exchange(&root_closed_ns, 0);
-    if (closed_ns != 0 && process->generation == cirron_current_session.generation) {
-        write_root(process, 0, closed_ns - cirron_current_session.started_monotonic_ns);
+    int64_t end = atomic_load(&root_end);
+    if (end != STILL_OPEN && end != NO_END) {
+        atomic_store(&root_end, NO_END);
+        if (process->generation == cirron_current_session.generation) {
+            write_root(process, 0, end - cirron_current_session.started_monotonic_ns);
+        }
     }
     pthread_mutex_unlock(&process->collector.mutex);
 }

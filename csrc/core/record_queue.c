@@ -13,6 +13,10 @@ uint64_t cirron_queues_bytes(void) {
     return atomic_load_explicit(&queues_bytes, memory_order_relaxed);
 }
 
+void cirron_queues_forget(void) {
+    atomic_store_explicit(&queues_bytes, 0, memory_order_relaxed);
+}
+
 static void (*pile_up)(void);
 
 void cirron_queues_on_pile_up(void (*notify)(void)) {

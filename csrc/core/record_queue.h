@@ -109,6 +109,9 @@ void cirron_claim_release(cirron_claim *claim);
 enum { CIRRON_QUEUES_MAX_BYTES = 256 * 1024 * 1024 };
 uint64_t cirron_queues_bytes(void);
 
+/* In a child: the chunks so far are its parent's. */
+void cirron_queues_forget(void);
+
 /* `notify` is called by a producer when this much was filled since the last
  * cirron_queues_settled(): a hint that it is time to drain. */
 enum { CIRRON_PILED_UP_BYTES = 1024 * 1024 };

@@ -713,6 +713,23 @@ static void a_forked_child_writes_its_own_records_and_no_other(void **state) {
     assert_int_equal(count_spans("cirron.session"), 2);
 }
 
+static void what_waits_in_the_parent_takes_no_room_of_a_child(void **state) {
+    (void)state;
+    assert_int_equal(start_session_in(NULL, 3600 * SECOND), CIRRON_OK);
+    pthread_mutex_lock(&process()->collector.mutex); /* nobody drains */
+    for (int i = 0; i < 10000; i++) {
+        record_span("step");
+    }
+    uint64_t waiting = cirron_queues_bytes();
+    pid_t child = fork();
+    if (child == 0) {
+        record_span("child");
+        _exit(cirron_queues_bytes() < waiting ? 0 : 1);
+    }
+    pthread_mutex_unlock(&process()->collector.mutex);
+    assert_int_equal(wait_for(child), 0);
+}
+
 static void a_child_may_have_a_session_of_its_own(void **state) {
     (void)state;
     start_session();
@@ -869,6 +886,18 @@ static void a_long_cycle_is_waited_for_once(void **state) {
     assert_flushed();
     assert_true(cirron_flusher_park(&own->flusher, 30 * SECOND));
     cirron_flusher_unpark(&own->flusher);
+}
+
+static void a_thread_with_the_number_of_the_last_flusher_is_waited_for_once(void **state) {
+    (void)state;
+    start_session();
+    cirron_flusher *flusher = &process()->flusher;
+    assert_true(cirron_flusher_stop(flusher, 30 * SECOND));
+    flusher->thread_id = gettid();
+    assert_false(cirron_flusher_park(flusher, SECOND / 100));
+    cirron_flusher_unpark(flusher);
+    assert_true(cirron_flusher_park(flusher, SECOND));
+    cirron_flusher_unpark(flusher);
 }
 
 static void forks_told_of_leave_both_sides_recording(void **state) {
@@ -1211,6 +1240,75 @@ static void a_child_of_a_session_answers_sigterm_for_itself(void **state) {
     assert_int_equal(count_spans("parent"), 1);
 }
 
+static void a_child_of_an_ended_session_answers_sigterm_in_its_own(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip();
+    }
+    pid_t parent = fork();
+    if (parent == 0) {
+        start_session();
+        (void)cirron_sigterm_catch(&process()->flusher);
+        (void)cirron_session_end(30 * SECOND);
+        pid_t child = fork();
+        if (child == 0) {
+            start_session();
+            (void)cirron_sigterm_catch(&process()->flusher);
+            record_span("child");
+            (void)raise(SIGTERM);
+            sleep(30);
+            _exit(1);
+        }
+        int status = 0;
+        _exit(waitpid(child, &status, 0) == child && WIFSIGNALED(status) ? 0 : 1);
+    }
+    assert_int_equal(wait_for(parent), 0);
+    assert_int_equal(count_spans("child"), 1);
+}
+
+/* As a supervisor does that sends it to its workers and to their process group. */
+static void sigterm_that_is_sent_twice_is_answered_once(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        start_session();
+        (void)cirron_sigterm_catch(&process()->flusher);
+        record_span("last");
+        pthread_mutex_lock(&process()->collector.mutex); /* it is not done yet */
+        (void)raise(SIGTERM);
+        (void)raise(SIGTERM);
+        pthread_mutex_unlock(&process()->collector.mutex);
+        sleep(30);
+        _exit(1);
+    }
+    assert_killed_by_sigterm(child);
+    assert_int_equal(count_spans("last"), 1);
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
+static void without_a_timer_a_second_sigterm_ends_a_stuck_process(void **state) {
+    (void)state;
+    if (UNDER_TSAN) {
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        start_session();
+        (void)cirron_flusher_flush(&process()->flusher, 30 * SECOND);
+        objects_left = 0;
+        (void)cirron_sigterm_catch(&process()->flusher);
+        objects_left = INT_MAX;
+        pthread_mutex_lock(&process()->collector.mutex);
+        (void)raise(SIGTERM);
+        (void)raise(SIGTERM);
+        _exit(1);
+    }
+    assert_killed_by_sigterm(child);
+}
+
 static void sigterm_after_the_session_ends_the_process_at_once(void **state) {
     (void)state;
     if (UNDER_TSAN) {
@@ -1309,6 +1407,7 @@ int main(void) {
         TEST(the_recorder_of_a_dead_thread_is_taken_over),
         TEST(what_threads_record_beside_the_flusher_is_written_once),
         TEST(a_forked_child_writes_its_own_records_and_no_other),
+        TEST(what_waits_in_the_parent_takes_no_room_of_a_child),
         TEST(a_child_may_have_a_session_of_its_own),
         TEST(a_child_of_vfork_leaves_sigterm_to_its_parent),
         TEST(a_fork_in_the_middle_of_everything_leaves_the_child_working),
@@ -1316,6 +1415,7 @@ int main(void) {
         TEST(a_flush_or_a_stop_beside_a_parked_flusher_is_done),
         TEST(a_parked_flusher_keeps_its_interval),
         TEST(a_long_cycle_is_waited_for_once),
+        TEST(a_thread_with_the_number_of_the_last_flusher_is_waited_for_once),
         TEST(forks_told_of_leave_both_sides_recording),
         TEST(threads_that_record_first_in_a_child_share_one_state),
         TEST(a_child_without_locks_counts_and_tries_again),
@@ -1328,6 +1428,9 @@ int main(void) {
         TEST(sigterm_writes_everything_first),
         TEST(sigterm_is_answered_by_a_process_that_only_forks),
         TEST(a_child_of_a_session_answers_sigterm_for_itself),
+        TEST(a_child_of_an_ended_session_answers_sigterm_in_its_own),
+        TEST(sigterm_that_is_sent_twice_is_answered_once),
+        TEST(without_a_timer_a_second_sigterm_ends_a_stuck_process),
         TEST(sigterm_after_the_session_ends_the_process_at_once),
         TEST(a_stuck_flusher_does_not_keep_a_process_from_sigterm),
         TEST(sigterm_that_is_somebody_else_s_stays_so),
