@@ -17,7 +17,7 @@ from cirron import _core
 from cirron.log import warn
 from cirron.render import SpanLines
 
-_LOOK_AGAIN_S = 0.1  # how late an end without a new span is noticed
+_LOOK_AGAIN_S = 0.1  # how late a drain is noticed that nobody waits for
 
 OUTPUTS = ("log", "stdout")
 
@@ -41,10 +41,15 @@ def _write_stdout(lines: list[str]) -> None:
 
 
 class Sink:
-    """A thread that writes closed spans as lines to some of `OUTPUTS`."""
+    """A thread that writes closed spans as lines to some of `OUTPUTS`.
+
+    It waits in Python alone: under gevent and eventlet it is a greenlet, beside which nothing
+    runs while native code waits.
+    """
 
     def __init__(self, outputs: tuple[str, ...]) -> None:
         self.outputs = outputs
+        self.pid = os.getpid()
         self._writers: dict[str, Callable[[list[str]], None]] = {}
         if "log" in outputs:
             self._writers["log"] = _log_writer()
@@ -60,8 +65,8 @@ class Sink:
         """Starts the thread when there is none; without one the outputs are off."""
         with self._changed:
             self._ending = False
-            if not self._ended:
-                return
+            if self._thread is not None and self._thread.is_alive() and not self._ended:
+                return  # else there is none, or a signal came before it could run
             self._ended = False
             self._thread = threading.Thread(target=self._run, name="cirron-sink", daemon=True)
         try:
@@ -76,47 +81,60 @@ class Sink:
             return True  # a handler that flushes
         target = _core.drained_sequence()
         with self._changed:
+            self._changed.notify_all()
             return self._changed.wait_for(
                 lambda: self._ended or self._written >= target, max(timeout, 0.0)
             )
 
     def stop(self, timeout: float) -> bool:
         """Writes what was drained so far and ends the thread; False when out of time."""
-        self._ending = True
-        _core.flush(0.0)  # wakes it
+        self._end()
         return self._join(timeout)
 
     def leave_before_fork(self, timeout: float) -> None:
         """Ends this thread and the flusher's; in the parent, `start` goes on."""
         deadline = time.monotonic() + timeout
-        self._ending = True
-        _core.before_fork(timeout)  # wakes it as well
+        self._end()
+        _core.before_fork(timeout)
         if self._join(deadline - time.monotonic()) and self._thread is not None:
-            in_kernel = f"/proc/self/task/{self._thread.native_id}"
-            while os.path.exists(in_kernel) and time.monotonic() < deadline:
-                time.sleep(0)  # Python counts threads there
+            thread_id = self._thread.native_id
+            in_kernel = f"/proc/self/task/{thread_id}"
+            if thread_id != threading.get_native_id():  # a greenlet's is this thread's
+                while os.path.exists(in_kernel) and time.monotonic() < deadline:
+                    time.sleep(0)  # Python counts threads there
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
 
     def _join(self, timeout: float) -> bool:
         thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return thread is None
+        if thread is None or thread.ident is None or thread is threading.current_thread():
+            return thread is not threading.current_thread()
         thread.join(max(timeout, 0.0))
         return not thread.is_alive()
 
     def _run(self) -> None:
         try:
-            while self._writers:
+            while self._writers and self._thread is threading.current_thread():
                 ending = self._ending  # before the look, so that nothing slips between
-                patience = 0.0 if ending else _LOOK_AGAIN_S
-                if _core.wait_drained(self._written, patience) > self._written:
+                if _core.drained_sequence() > self._written:
                     self._write_new()
-                elif ending and self._leave():
+                elif not ending:
+                    self._wait()
+                elif self._leave():
                     break
         finally:
             with self._changed:
                 if self._thread is threading.current_thread():
                     self._ended = True
                 self._changed.notify_all()
+
+    def _wait(self) -> None:
+        with self._changed:
+            if not self._ending and _core.drained_sequence() <= self._written:
+                self._changed.wait(_LOOK_AGAIN_S)
 
     def _leave(self) -> bool:
         """True when it is to end; False when a `start` has called it back."""

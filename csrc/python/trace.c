@@ -67,27 +67,6 @@ static uint64_t read_sequence(cirron_process *process) {
     return sequence;
 }
 
-static PyObject *wait_drained(PyObject *module, PyObject *args) {
-    unsigned long long seen;
-    double timeout;
-    (void)module;
-    if (!PyArg_ParseTuple(args, "Kd:wait_drained", &seen, &timeout)) {
-        return NULL;
-    }
-    cirron_process *process = cirron_process_get();
-    if (process == NULL) {
-        return PyLong_FromUnsignedLongLong(seen); /* nothing can be drained */
-    }
-    uint64_t sequence;
-    Py_BEGIN_ALLOW_THREADS uint64_t cycle = cirron_flusher_wait_cycle(&process->flusher, 0, 0);
-    sequence = read_sequence(process);
-    if (sequence <= seen && timeout > 0) {
-        (void)cirron_flusher_wait_cycle(&process->flusher, cycle, (int64_t)(timeout * 1e9));
-        sequence = read_sequence(process);
-    }
-    Py_END_ALLOW_THREADS return PyLong_FromUnsignedLongLong(sequence);
-}
-
 static PyObject *drained_sequence(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
@@ -102,6 +81,5 @@ static PyObject *drained_sequence(PyObject *module, PyObject *ignored) {
 PyMethodDef cirron_trace_methods[] = {
     {"read_trace", (PyCFunction)(void *)read_trace, METH_VARARGS | METH_KEYWORDS, NULL},
     {"drained_sequence", drained_sequence, METH_NOARGS, NULL},
-    {"wait_drained", wait_drained, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -233,3 +233,30 @@ def test_forked_child_has_sinks_of_its_own():
     assert os.waitpid(pid, 0)[1] == 0
     """)
     assert names(result.stdout.splitlines()) == ["parent", "child", "cirron.session"]
+
+
+@pytest.mark.parametrize("output", ["log", "stdout"])
+def test_a_sink_that_is_a_greenlet_lets_the_others_run(output):
+    pytest.importorskip("gevent")
+    result = run_script(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import logging, os, sys, time
+        import cirron as ci
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        with ci.profile(output=sys.argv[1], flush_interval=0.01):
+            for i in range(3):
+                with ci.scope("a", i): time.sleep(0.02)
+            assert ci.flush()
+            pid = os.fork()
+            with ci.scope("child" if pid == 0 else "parent"): pass
+            if pid == 0:
+                ci.flush()
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        """,
+        output,
+    )
+    lines = names(result.stdout.splitlines())
+    assert lines == ["a[0]", "a[1]", "a[2]", "child", "parent", "cirron.session"]
