@@ -1,6 +1,7 @@
 """The C extension. Private: `cirron` is the public face."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from threading import RLock
 from types import FrameType
 from typing import Any, Literal, TypeVar, final
 
@@ -279,22 +280,28 @@ def counters() -> dict[str, int]:
 def drained_sequence() -> int:
     """Closed spans that have reached the trace buffer, ever."""
 
-def wait_drained(sequence: int, timeout: float) -> int:
-    """Waits, without the interpreter's lock, while `drained_sequence()` is at most `sequence`,
-    for a drain, a fork or `timeout` seconds; returns the sequence."""
-
 def catch_sigterm() -> bool:
     """Flushes on SIGTERM, natively; False when the disposition is not the default."""
+
+def fork_hook(call: Callable[[], object], /) -> Callable[[], object]:
+    """Returns a hook of a fork that makes the call again whenever it raises. What a signal
+    handler raised in it is raised again where the process forks, once all hooks are done."""
+
+def lock_for_fork(lock: RLock, timeout: float, /) -> None:
+    """Takes a lock, unless this thread has taken it for this fork; waits for `timeout`."""
+
+def unlock_after_fork(lock: RLock, /) -> None:
+    """Gives it back, if `lock_for_fork` took it in this process."""
 
 def before_fork(timeout: float) -> None:
     """Ends the native flusher's thread, which takes at most `timeout` seconds."""
 
 def after_fork_in_parent() -> None:
-    """Starts it again, once after each `before_fork`."""
+    """Starts it again, if this thread's `before_fork` ended it."""
 
-def call_when_back(call: Callable[[], object], frame: FrameType, seconds: float, /) -> bool:
-    """Calls when the main thread runs code of `frame` again, at the latest when `seconds` are
-    over and it runs any. False when that can't be arranged."""
+def call_when_back(call: Callable[[], object], frame: FrameType, /) -> bool:
+    """Calls, as a `fork_hook` does, when the main thread runs code of `frame` again, or runs
+    any 50 ms later. False when that can't be arranged."""
 
 # ---- reading
 

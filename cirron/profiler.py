@@ -33,7 +33,6 @@ _WAIT_S = 2.0  # what flush() and shutdown() may take
 _LAST_FLUSH_S = 0.5  # of it, kept for the records after the wait for files of tensors
 _FORK_WAIT_S = 0.05  # what a fork waits for the flusher
 _FORK_WAIT_FOR_SINK_S = 0.5  # which may hold a lock of sys.stdout
-_HOOKS_WAIT_S = 0.05  # what our threads wait for others' hooks after a fork
 
 # Reentrant: a log handler, a finaliser or a signal handler may call us while we hold it.
 _lock = threading.RLock()
@@ -270,7 +269,6 @@ def shutdown() -> None:
     What is recorded afterwards is kept for `trace`, as before the session. Nothing happens
     when no session runs.
     """
-    global _current
     with _lock:
         profiler = _current
         if profiler is None:
@@ -288,21 +286,27 @@ def shutdown() -> None:
                 profiler._hooks.uninstall()
             if profiler._snapshots is not None:
                 profiler._snapshots.writer.end(_WAIT_S - _LAST_FLUSH_S)
-            if profiler._settings.enabled:
-                _core.end_session(deadline - time.monotonic())
-            else:
-                _core.set_enabled(True)
-        finally:
-            _current = None
-            if profiler._settings.enabled:
-                from cirron import sigterm
+        finally:  # Ctrl-C ends the waiting, and the session all the same
+            _end_session(profiler, deadline)
 
-                sigterm.leave()
-            if profiler._finalizer is not None:
-                profiler._finalizer.cancel()
-            if profiler._sink is not None:
-                atexit.unregister(flush)
-                profiler._sink.stop(deadline - time.monotonic())
+
+def _end_session(profiler: Profiler, deadline: float) -> None:
+    global _current
+    try:
+        if profiler._settings.enabled:
+            _core.end_session(deadline - time.monotonic())
+        else:
+            _core.set_enabled(True)
+    finally:
+        _current = None
+        sigterm = sys.modules.get("cirron.sigterm")  # not there when Python is ending
+        if sigterm is not None:
+            sigterm.leave()
+        if profiler._finalizer is not None:
+            profiler._finalizer.cancel()
+        if profiler._sink is not None:
+            atexit.unregister(flush)
+            profiler._sink.stop(deadline - time.monotonic())
 
 
 def health() -> dict[str, Any]:
@@ -374,9 +378,10 @@ def _at_end_of_celery_worker(**_: object) -> None:
 def _before_fork() -> None:
     """Leaves no session half begun or ended, which the child couldn't go on with.
 
-    And no thread of ours: Python 3.12 warns of forks beside other threads.
+    And no thread of ours: Python 3.12 warns of forks beside other threads. This and the
+    other hooks may begin again where a signal handler raised something.
     """
-    _lock.acquire(timeout=_WAIT_S)
+    _core.lock_for_fork(_lock, _WAIT_S)
     sink = _current._sink if _current is not None else None
     if sink is not None:
         sink.leave_before_fork(_FORK_WAIT_FOR_SINK_S)
@@ -390,13 +395,10 @@ def _after_fork_in_parent() -> None:
         sys.version_info < (3, 13)  # from then on threads are counted when the hooks are done
         or forker is None  # the fork is not Python's
         or threading.get_ident() != threading.main_thread().ident  # so there are two anyway
-        or not _core.call_when_back(_go_on_after_fork, forker, _HOOKS_WAIT_S)
+        or not _core.call_when_back(_go_on_after_fork, forker)
     ):
         _go_on_after_fork()
-    try:
-        _lock.release()
-    except RuntimeError:  # somebody else held it for too long
-        return
+    _core.unlock_after_fork(_lock)
 
 
 def _go_on_after_fork() -> None:
@@ -427,7 +429,8 @@ def _after_fork_in_child() -> None:
         signals.worker_process_shutdown.connect(_at_end_of_celery_worker, weak=False)
         _celery_knows = True
     if profiler._sink is not None:
-        profiler._sink = type(profiler._sink)(profiler._sink.outputs)
+        if profiler._sink.pid != os.getpid():
+            profiler._sink = type(profiler._sink)(profiler._sink.outputs)
         profiler._sink.start()
 
 
@@ -450,7 +453,7 @@ def _at_exit() -> None:
 # At import, so that it runs after the exit handlers of the program, and they are recorded.
 atexit.register(_at_exit)
 os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
+    before=_core.fork_hook(_before_fork),
+    after_in_parent=_core.fork_hook(_after_fork_in_parent),
+    after_in_child=_core.fork_hook(_after_fork_in_child),
 )

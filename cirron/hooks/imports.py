@@ -55,8 +55,9 @@ class Waiting:
         """Ends the waiting; nothing happens when the call was made."""
         if self in _finder.waiting:
             _finder.waiting.remove(self)
-        if not _finder.waiting and _finder in sys.meta_path:
-            sys.meta_path.remove(_finder)
+        finders = sys.meta_path or []  # None while Python is ending
+        if not _finder.waiting and _finder in finders:
+            finders.remove(_finder)
 
     def run(self, module: ModuleType) -> None:
         """Makes the call."""

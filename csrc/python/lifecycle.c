@@ -19,8 +19,9 @@ static uint64_t scopes_at_start;
 static uint64_t marks_at_start;
 static pid_t pid_at_start;
 static int64_t exit_wait_ns = 2000000000; /* what the last flush may take */
+static _Atomic int64_t ending_until_ns;   /* until when a shutdown may wait; monotonic */
 
-static int64_t to_ns(double seconds) {
+int64_t cirron_seconds_to_ns(double seconds) {
     return seconds > 0 ? (int64_t)((seconds < 1e9 ? seconds : 1e9) * 1e9) : 0;
 }
 
@@ -73,7 +74,7 @@ static int fill_config(PyObject *args, PyObject *kwargs, cirron_session_config *
         return -1;
     }
     config->spool_max_bytes = max_bytes;
-    config->flush_interval_ns = to_ns(interval);
+    config->flush_interval_ns = cirron_seconds_to_ns(interval);
     config->trace_max_spans = (size_t)max_spans;
     config->cpu_time = cpu_time != 0;
     config->rank = rank;
@@ -130,7 +131,7 @@ static PyObject *close_session(PyObject *module, PyObject *timeout) {
         return NULL;
     }
     cirron_process *process = cirron_process_get();
-    exit_wait_ns = to_ns(seconds);
+    exit_wait_ns = cirron_seconds_to_ns(seconds);
     update_root_overhead();
     Py_BEGIN_ALLOW_THREADS cirron_session_close_root();
     if (process != NULL) {
@@ -146,8 +147,11 @@ static PyObject *end_session(PyObject *module, PyObject *timeout) {
         return NULL;
     }
     bool done;
+    int64_t wait_ns = cirron_seconds_to_ns(seconds);
+    atomic_store(&ending_until_ns, cirron_monotonic_ns() + wait_ns);
     update_root_overhead();
-    Py_BEGIN_ALLOW_THREADS done = cirron_session_end(to_ns(seconds));
+    Py_BEGIN_ALLOW_THREADS done = cirron_session_end(wait_ns);
+    atomic_store(&ending_until_ns, 0); /* now, or never in a daemon thread of an ended Python */
     Py_END_ALLOW_THREADS cirron_warn_of_disk();
     return PyBool_FromLong(done);
 }
@@ -195,7 +199,8 @@ static PyObject *flush(PyObject *module, PyObject *timeout) {
     bool done = false;
     update_root_overhead();
     if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS done = cirron_flusher_flush(&process->flusher, to_ns(seconds));
+        Py_BEGIN_ALLOW_THREADS done =
+            cirron_flusher_flush(&process->flusher, cirron_seconds_to_ns(seconds));
         Py_END_ALLOW_THREADS
     }
     cirron_warn_of_disk();
@@ -242,63 +247,6 @@ static PyObject *catch_sigterm(PyObject *module, PyObject *ignored) {
     return PyBool_FromLong(process != NULL && cirron_sigterm_catch(&process->flusher));
 }
 
-static PyObject *before_fork(PyObject *module, PyObject *timeout) {
-    (void)module;
-    double seconds = PyFloat_AsDouble(timeout);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS cirron_process_before_fork(to_ns(seconds));
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
-}
-
-/* The frame runs again when the C function that it called has returned. Later hooks of the
- * same fork may let pending calls run before. */
-static int call_in_frame(void *arguments) {
-    PyObject *call = PyTuple_GetItem(arguments, 0); /* Borrowed, as the next two */
-    PyObject *frame = PyTuple_GetItem(arguments, 1);
-    PyObject *deadline_ns = PyTuple_GetItem(arguments, 2);
-    if ((PyObject *)PyEval_GetFrame() != frame &&
-        cirron_monotonic_ns() < PyLong_AsLongLong(deadline_ns) &&
-        Py_AddPendingCall(call_in_frame, arguments) == 0) {
-        return 0;
-    }
-    PyObject *result = PyObject_CallNoArgs(call);
-    if (result == NULL) {
-        cirron_drop_exception();
-    }
-    Py_XDECREF(result);
-    Py_DECREF((PyObject *)arguments);
-    return 0;
-}
-
-static PyObject *call_when_back(PyObject *module, PyObject *args) {
-    (void)module;
-    PyObject *call; /* Borrowed, as the next */
-    PyObject *frame;
-    double seconds;
-    if (!PyArg_ParseTuple(args, "OOd:call_when_back", &call, &frame, &seconds)) {
-        return NULL;
-    }
-    long long deadline_ns = cirron_monotonic_ns() + to_ns(seconds);
-    PyObject *arguments = Py_BuildValue("(OOL)", call, frame, deadline_ns);
-    if (arguments == NULL) {
-        return NULL;
-    }
-    bool will = Py_AddPendingCall(call_in_frame, arguments) == 0;
-    if (!will) {
-        Py_DECREF(arguments);
-    }
-    return PyBool_FromLong(will);
-}
-
-static PyObject *after_fork_in_parent(PyObject *module, PyObject *ignored) {
-    (void)module;
-    (void)ignored;
-    cirron_process_after_fork_in_parent();
-    Py_RETURN_NONE;
-}
-
 PyMethodDef cirron_lifecycle_methods[] = {
     {"start_session", (PyCFunction)(void *)start_session, METH_VARARGS | METH_KEYWORDS, NULL},
     {"close_session", close_session, METH_O, NULL},
@@ -310,9 +258,6 @@ PyMethodDef cirron_lifecycle_methods[] = {
     {"flush", flush, METH_O, NULL},
     {"counters", get_counters, METH_NOARGS, NULL},
     {"catch_sigterm", catch_sigterm, METH_NOARGS, NULL},
-    {"before_fork", before_fork, METH_O, NULL},
-    {"call_when_back", call_when_back, METH_VARARGS, NULL},
-    {"after_fork_in_parent", after_fork_in_parent, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -320,8 +265,11 @@ PyMethodDef cirron_lifecycle_methods[] = {
  * it (uWSGI's master): what is not written yet, and the only wait that an exit has for us. */
 static void finish(void) {
     bool has_recorded = cirron_generation() != 0; /* else a child that never did */
-    if (has_recorded && cirron_process_get() != NULL && cirron_current_session.running) {
-        (void)cirron_session_end(exit_wait_ns);
+    int64_t wait_ns = cirron_current_session.running
+                          ? exit_wait_ns
+                          : atomic_load(&ending_until_ns) - cirron_monotonic_ns();
+    if (has_recorded && wait_ns >= 0) { /* also beside a shutdown in a daemon thread */
+        (void)cirron_session_end(wait_ns);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "python/arrow.h"
 #include "python/export.h"
 #include "python/frame.h"
+#include "python/fork.h"
 #include "python/hooks.h"
 #include "python/lifecycle.h"
 #include "python/loader_pass.h"
@@ -116,7 +117,8 @@ static int exec_module(PyObject *module) {
             return fail();
         }
     }
-    if (PyModule_AddFunctions(module, cirron_trace_methods) != 0) {
+    if (PyModule_AddFunctions(module, cirron_trace_methods) != 0 ||
+        PyModule_AddFunctions(module, cirron_fork_methods) != 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", CIRRON_VERSION);

@@ -162,3 +162,36 @@ def test_a_program_that_embeds_python_and_exits_without_ending_it_loses_nothing(
     spans = {s["name"]: s for b in spool_batches() for s in b["spans"]}
     assert set(spans) == {"work", "cirron.session"}
     assert all(span["end_ns"] is not None for span in spans.values())
+
+
+def test_an_end_beside_a_shutdown_in_a_daemon_thread_loses_nothing():
+    run_script("""
+    import threading, time
+    import cirron as ci
+    from cirron import _core
+    ci.profile(flush_interval=3600)
+    _core.before_fork(30.0)  # nothing is written meanwhile
+    def work():
+        for _ in range(400):
+            with ci.scope("work", text="x" * 20000): pass
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    threading.Thread(target=ci.shutdown, daemon=True).start()
+    while _core.session_id() is not None: time.sleep(0.0005)
+    """)
+    spans = Counter(s["name"] for b in spool_batches() for s in b["spans"])
+    assert spans == {"work": 2400, "cirron.session": 2}
+
+
+def test_a_shutdown_while_python_is_ending_says_nothing():
+    result = run_script("""
+    import cirron as ci
+    class Owner:
+        def __init__(self, profiler): self.profiler, self.cycle = profiler, self
+        def __del__(self): self.profiler.shutdown()
+    owner = Owner(ci.profile())
+    with ci.scope("work"): pass
+    """)
+    assert result.stderr == ""
+    assert Counter(s["name"] for b in spool_batches() for s in b["spans"])["work"] == 1

@@ -208,6 +208,92 @@ def test_sigterm_beside_forks_loses_nothing():
     assert names.count("sure") == names.count("cirron.session") == rounds(5, 50)
 
 
+@pytest.mark.parametrize("step", ["before", "after_in_parent", "after_in_child"])
+@pytest.mark.parametrize("output", ["spool", "stdout"])
+def test_what_a_signal_handler_raises_in_a_hook_of_a_fork_reaches_the_program(step, output):
+    """CPython prints what a hook of a fork raises, and the hook is left half done."""
+    run_script(
+        """
+        import ctypes, functools, os, signal, sys, threading
+        class Stop(BaseException): pass
+        def stop(*_):
+            raise Stop
+        def signal_comes():  # a C function, so that it is handled in the hook that follows
+            send = functools.partial(ctypes.CDLL(None)["raise"], int(signal.SIGUSR1))
+            os.register_at_fork(**{sys.argv[1]: send})
+        signal.signal(signal.SIGUSR1, stop)
+        if sys.argv[1] != "before": signal_comes()
+        import cirron as ci
+        if sys.argv[1] == "before": signal_comes()
+        ci.profile(output=sys.argv[2])
+        parent, stopped = os.getpid(), False
+        try:
+            pid = os.fork()
+        except Stop:
+            stopped = True
+        if os.getpid() != parent:
+            assert stopped == (sys.argv[1] == "after_in_child")
+        else:
+            assert stopped == (sys.argv[1] != "after_in_child")
+            assert os.wait()[1] == 0
+        with ci.scope("child" if os.getpid() != parent else "parent"): pass
+        assert ci.flush()
+        assert ci.health()["flush_mode"] == "normal"
+        thread = threading.Thread(target=ci.shutdown, daemon=True)  # the lock is free
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+        """,
+        step,
+        output,
+    )
+    if output == "spool":
+        assert sorted(s["name"] for s in closed_spans()) == ["child", "cirron.session", "parent"]
+
+
+@pytest.mark.parametrize("output", ["spool", "stdout"])
+def test_signal_handlers_that_raise_beside_forks_are_heard(output):
+    run_script(
+        """
+        import os, signal, sys
+        import cirron as ci
+        class Stop(BaseException): pass
+        armed, swallowed = False, []
+        def stop(*_):
+            global armed
+            if armed:
+                armed = False
+                raise Stop
+        def note(unraisable):
+            global armed
+            swallowed.append(unraisable)
+            armed = True
+        def fork_until_stopped():
+            while True:
+                pid = os.fork()
+                if pid == 0: os._exit(0)
+                os.waitpid(pid, 0)
+        sys.unraisablehook = note
+        signal.signal(signal.SIGALRM, stop)
+        ci.profile(output=sys.argv[2])
+        for i in range(int(sys.argv[1])):
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + i % 30 * 0.0001, 0.005)
+            try:
+                armed = True
+                fork_until_stopped()
+            except Stop:
+                pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert swallowed == []
+        assert ci.flush()
+        assert ci.health()["flush_mode"] == "normal"
+        """,
+        str(rounds(30)),
+        output,
+        timeout=600,
+    )
+
+
 def test_forks_leave_memory_and_files_flat():
     result = run_script(
         """

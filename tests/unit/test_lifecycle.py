@@ -274,6 +274,21 @@ def test_signal_handler_may_call_everything():
     """)
 
 
+def test_ctrl_c_in_a_shutdown_ends_the_session():
+    profiler = ci.profile()
+    profiler._hooks.put("slow", lambda: lambda: signal.raise_signal(signal.SIGINT))
+    with ci.scope("first"):
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        ci.shutdown()
+    assert not ci.health()["enabled"]
+    with ci.profile(), ci.scope("second"):
+        pass
+    spans = flushed_spans()
+    assert {"first", "second"} < {s["name"] for s in spans}
+    assert all(s["end_ns"] is not None for s in spans)
+
+
 def test_sigterm_keeps_looking_like_the_default():
     with ci.profile(output="none"):
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
