@@ -110,10 +110,6 @@ static void end_drain(cirron_flusher *flusher, bool seal) {
     if (seal) {
         cirron_collector_seal(flusher->collector);
     }
-    pthread_mutex_lock(&flusher->mutex);
-    flusher->cycles++;
-    pthread_cond_broadcast(&flusher->changed);
-    pthread_mutex_unlock(&flusher->mutex);
 }
 
 /* `seal`: the batch in the making is written as well, however small. */
@@ -172,7 +168,6 @@ static bool leave_for_fork(cirron_flusher *flusher) {
     if (leaves) {
         flusher->alive = flusher->running = false;
         flusher->park_was_late = false;
-        flusher->cycles++; /* who waits for one looks whether it has to leave as well */
         pthread_cond_broadcast(&flusher->changed);
     }
     pthread_mutex_unlock(&flusher->mutex);
@@ -397,16 +392,4 @@ void cirron_flusher_unpark(cirron_flusher *flusher) {
         start_thread(flusher);
     }
     pthread_mutex_unlock(&flusher->mutex);
-}
-
-uint64_t cirron_flusher_wait_cycle(cirron_flusher *flusher, uint64_t cycle, int64_t timeout_ns) {
-    struct timespec deadline = deadline_in(timeout_ns);
-    pthread_mutex_lock(&flusher->mutex);
-    int waited = 0;
-    while (flusher->cycles <= cycle && waited == 0) {
-        waited = pthread_cond_timedwait(&flusher->changed, &flusher->mutex, &deadline);
-    }
-    uint64_t cycles = flusher->cycles;
-    pthread_mutex_unlock(&flusher->mutex);
-    return cycles;
 }

@@ -41,7 +41,6 @@ typedef struct cirron_flusher {
     bool stopping;
     uint64_t asked;  /* number of the last flush that was asked for */
     uint64_t done;   /* and of the last that is done */
-    uint64_t cycles; /* drains so far, and leaves for a fork */
     int64_t interval_ns;
     char *spool_dir; /* owned; NULL: nothing goes to the disk */
     uint64_t spool_max_bytes;
@@ -81,10 +80,6 @@ bool cirron_flusher_park(cirron_flusher *flusher, int64_t timeout_ns);
 
 /* After it, in the parent, once for each park. */
 void cirron_flusher_unpark(cirron_flusher *flusher);
-
-/* Waits until a drain has been done since `cycle`, or `timeout_ns`; returns the number
- * of drains so far. */
-uint64_t cirron_flusher_wait_cycle(cirron_flusher *flusher, uint64_t cycle, int64_t timeout_ns);
 
 /* Chunks pile up: wakes the thread, once. Safe in a signal handler, as is die. */
 void cirron_flusher_kick(cirron_flusher *flusher);
