@@ -149,6 +149,7 @@ def start(settings: Settings) -> Profiler:
         if _current is not None and _core.session_id() is not None:
             warn("profile() was called while a session runs; the running one goes on")
             return _current
+        shutdown()  # of a session that is off, or whose end was interrupted
         profiler = Profiler(settings)
         # Before the session starts: a fork in between must not find one without a profiler.
         _current = profiler
@@ -292,21 +293,19 @@ def shutdown() -> None:
 
 def _end_session(profiler: Profiler, deadline: float) -> None:
     global _current
-    try:
-        if profiler._settings.enabled:
-            _core.end_session(deadline - time.monotonic())
-        else:
-            _core.set_enabled(True)
-    finally:
-        _current = None
-        sigterm = sys.modules.get("cirron.sigterm")  # not there when Python is ending
-        if sigterm is not None:
-            sigterm.leave()
-        if profiler._finalizer is not None:
-            profiler._finalizer.cancel()
-        if profiler._sink is not None:
-            atexit.unregister(flush)
-            profiler._sink.stop(deadline - time.monotonic())
+    if profiler._settings.enabled:
+        _core.end_session(deadline - time.monotonic())
+    else:
+        _core.set_enabled(True)
+    sigterm = sys.modules.get("cirron.sigterm")  # not there when Python is ending
+    if sigterm is not None:
+        sigterm.leave()
+    if profiler._finalizer is not None:
+        profiler._finalizer.cancel()
+    if profiler._sink is not None:
+        atexit.unregister(flush)
+        profiler._sink.stop(deadline - time.monotonic())
+    _current = None  # last: what an interruption left undone, the next call does
 
 
 def health() -> dict[str, Any]:

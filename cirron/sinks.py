@@ -56,14 +56,15 @@ class Sink:
         if "stdout" in outputs:
             self._writers["stdout"] = _write_stdout
         self._written = _core.drained_sequence()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a condition's `with` breaks when a signal handler raises
+        self._changed = threading.Condition(self._lock)
         self._ending = False
         self._ended = True  # there is no thread, or it won't look again
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Starts the thread when there is none; without one the outputs are off."""
-        with self._changed:
+        with self._lock:
             self._ending = False
             if self._thread is not None and self._thread.is_alive() and not self._ended:
                 return  # else there is none, or a signal came before it could run
@@ -80,7 +81,7 @@ class Sink:
         if threading.current_thread() is self._thread:
             return True  # a handler that flushes
         target = _core.drained_sequence()
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
             return self._changed.wait_for(
                 lambda: self._ended or self._written >= target, max(timeout, 0.0)
@@ -104,13 +105,13 @@ class Sink:
                     time.sleep(0)  # Python counts threads there
 
     def _end(self) -> None:
-        with self._changed:
+        with self._lock:
             self._ending = True
             self._changed.notify_all()
 
     def _join(self, timeout: float) -> bool:
         thread = self._thread
-        if thread is None or thread.ident is None or thread is threading.current_thread():
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return thread is not threading.current_thread()
         thread.join(max(timeout, 0.0))
         return not thread.is_alive()
@@ -126,19 +127,19 @@ class Sink:
                 elif self._leave():
                     break
         finally:
-            with self._changed:
+            with self._lock:
                 if self._thread is threading.current_thread():
                     self._ended = True
                 self._changed.notify_all()
 
     def _wait(self) -> None:
-        with self._changed:
+        with self._lock:
             if not self._ending and _core.drained_sequence() <= self._written:
                 self._changed.wait(_LOOK_AGAIN_S)
 
     def _leave(self) -> bool:
         """True when it is to end; False when a `start` has called it back."""
-        with self._changed:
+        with self._lock:
             self._ended = self._ending
             return self._ended
 
@@ -155,7 +156,7 @@ class Sink:
             except Exception as error:
                 del self._writers[output]
                 _warn_switched_off(output, error)
-        with self._changed:
+        with self._lock:
             self._written = reached
             self._changed.notify_all()
 

@@ -31,7 +31,8 @@ class Writer:
     def __init__(self) -> None:
         self.skipped = 0
         """Files that were given up."""
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a condition's `with` breaks when a signal handler raises
+        self._changed = threading.Condition(self._lock)
         self._waiting: deque[_File] = deque()
         self._unfinished = 0  # those and the one that is being written
         self._bytes = 0  # of the unfinished
@@ -41,12 +42,12 @@ class Writer:
 
     def has_room(self, size: int) -> bool:
         """Says whether a file of `size` bytes may be added now."""
-        with self._changed:
+        with self._lock:
             return self._bytes + size <= BUDGET_BYTES
 
     def skip(self) -> None:
         """Counts a file that is not even tried."""
-        with self._changed:
+        with self._lock:
             self.skipped += 1
 
     def add(self, path: str, content: bytes, records: list[dict[str, Any]]) -> None:
@@ -57,7 +58,7 @@ class Writer:
             content: the whole of it.
             records: of the tensors in it, which were recorded without it.
         """
-        with self._changed:
+        with self._lock:
             if self._ended:
                 self.skipped += 1
                 return
@@ -78,13 +79,13 @@ class Writer:
 
     def wait(self, seconds: float) -> bool:
         """Waits until nothing is left to write; False when that took longer."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: self._unfinished == 0, max(seconds, 0.0))
 
     def end(self, seconds: float) -> None:
         """Waits as `wait` does, and gives up what is left then."""
         self.wait(seconds)
-        with self._changed:
+        with self._lock:
             self._ended = True
             self._waiting.clear()
             self.skipped += self._unfinished
@@ -100,14 +101,14 @@ class Writer:
                 self._finish(file, uri, None)
 
     def _next(self) -> _File | None:
-        with self._changed:
+        with self._lock:
             if not self._waiting:
                 self._thread = None
                 return None
             return self._waiting.popleft()
 
     def _finish(self, file: _File, uri: str | None, error: Exception | None) -> None:
-        with self._changed:
+        with self._lock:
             if self._ended:
                 return
             for record in file.records if uri is not None else ():

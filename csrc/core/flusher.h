@@ -39,8 +39,8 @@ typedef struct cirron_flusher {
     unsigned parks;     /* forks in the making, for which the thread leaves */
     bool park_was_late; /* and its present cycle did not let it: not waited for again */
     bool stopping;
-    uint64_t asked;  /* number of the last flush that was asked for */
-    uint64_t done;   /* and of the last that is done */
+    uint64_t asked; /* number of the last flush that was asked for */
+    uint64_t done;  /* and of the last that is done */
     int64_t interval_ns;
     char *spool_dir; /* owned; NULL: nothing goes to the disk */
     uint64_t spool_max_bytes;
