@@ -305,6 +305,8 @@ def _end_session(profiler: Profiler, deadline: float) -> None:
     if profiler._sink is not None:
         atexit.unregister(flush)
         profiler._sink.stop(deadline - time.monotonic())
+    if profiler._hooks is not None:
+        profiler._hooks.uninstall()  # those that were interrupted
     _current = None  # last: what an interruption left undone, the next call does
 
 

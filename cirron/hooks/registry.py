@@ -124,13 +124,22 @@ class Registry:
             call()
 
     def uninstall(self) -> None:
-        """Takes all hooks out, newest first; every patched object is as it was."""
+        """Takes all hooks out, newest first; every patched object is as it was.
+
+        Ctrl-C is raised when the others are out; another call takes out what it interrupted.
+        """
         self._ended = True
+        interruption = None
         for waiting in self._waiting:
             waiting.cancel()
         for name in reversed(list(self._undo)):
-            self._take_out(name)
+            try:
+                self._take_out(name)
+            except BaseException as error:
+                interruption = error
         self.installed.clear()
+        if interruption is not None:
+            raise interruption
 
     def put(self, name: str, hook: Callable[[], Undo]) -> None:
         """Puts one hook in.
@@ -167,3 +176,6 @@ class Registry:
                 undo()
             except Exception as error:
                 self.report(name, error)
+            except BaseException:
+                self._undo[name] = undo
+                raise

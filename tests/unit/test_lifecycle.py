@@ -276,12 +276,22 @@ def test_signal_handler_may_call_everything():
 
 def test_ctrl_c_in_a_shutdown_ends_the_session():
     profiler = ci.profile()
-    profiler._hooks.put("slow", lambda: lambda: signal.raise_signal(signal.SIGINT))
+    patched = {"fast", "slow"}
+    interruptions = [signal.SIGINT]
+
+    def take_out_slowly():
+        if interruptions:
+            signal.raise_signal(interruptions.pop())
+        patched.discard("slow")
+
+    profiler._hooks.put("fast", lambda: lambda: patched.discard("fast"))
+    profiler._hooks.put("slow", lambda: take_out_slowly)
     with ci.scope("first"):
         pass
     with pytest.raises(KeyboardInterrupt):
         ci.shutdown()
     assert not ci.health()["enabled"]
+    assert not patched
     with ci.profile(), ci.scope("second"):
         pass
     spans = flushed_spans()
