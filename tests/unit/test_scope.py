@@ -251,6 +251,13 @@ def nest(levels, then):
         nest(levels - 1, then)
 
 
+def nest_twice_in_a_thread(levels, then):
+    """In a thread of its own, which has warned of nothing yet."""
+    thread = threading.Thread(target=lambda: [nest(levels, then) for _ in range(2)])
+    thread.start()
+    thread.join()
+
+
 def test_scopes_beyond_64_run_unrecorded_and_are_counted(session, caplog):
     ran = []
 
@@ -262,8 +269,7 @@ def test_scopes_beyond_64_run_unrecorded_and_are_counted(session, caplog):
         ran.append(s)
 
     with caplog.at_level(logging.WARNING, logger="cirron"):
-        nest(70, deepest)
-        nest(70, deepest)
+        nest_twice_in_a_thread(70, deepest)
     assert ran[0] == 64
     assert ran[1].end_ns >= ran[1].start_ns
     spans = flushed_spans()
@@ -277,9 +283,7 @@ def test_scopes_beyond_64_run_unrecorded_and_are_counted(session, caplog):
 
 def test_each_thread_warns_once_of_deep_scopes(session, caplog):
     for _ in range(2):
-        thread = threading.Thread(target=nest, args=(66, lambda: nest(66, lambda: None)))
-        thread.start()
-        thread.join()
+        nest_twice_in_a_thread(66, lambda: nest(66, lambda: None))
     assert len([r for r in caplog.records if "deeper than 64" in r.message]) == 2
 
 
