@@ -1,51 +1,11 @@
 /* The Arrow stream as a consumer sees it: values, validity, moves, releases. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "core/arrow.h"
-#include "core/memory.h"
-
-/* malloc that can be told to fail; blocks are released by other threads too. */
-static long allowed = -1; /* allocations until the first failure; -1: no limit */
-static _Atomic long blocks = 0;
-
-static bool refuses(void) {
-    if (allowed == 0) {
-        return true;
-    }
-    allowed -= allowed > 0;
-    return false;
-}
-
-static void *allocate(size_t size) {
-    void *block = refuses() ? NULL : malloc(size);
-    blocks += block != NULL;
-    return block;
-}
-
-static void *resize(void *block, size_t size) {
-    void *moved = refuses() ? NULL : realloc(block, size);
-    blocks += moved != NULL && block == NULL;
-    return moved;
-}
-
-static void release(void *block) {
-    blocks--;
-    free(block);
-}
-
-static cirron_text text_of(const char *text) {
-    return (cirron_text){text, text == NULL ? 0 : strlen(text)};
-}
+#include "fallible_memory.h"
+#include "test.h"
 
 static void add_span(cirron_table *table, const char *id, const char *parent, const char *name,
                      int64_t start, int64_t end, int64_t rank, const char *attrs) {
@@ -199,7 +159,7 @@ static void a_schema_names_every_column_and_its_type(void **state) {
     moved.release(&moved);
     stream.release(&stream);
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void integers_are_the_table_s_own_and_absent_ones_are_null(void **state) {
@@ -226,7 +186,7 @@ static void integers_are_the_table_s_own_and_absent_ones_are_null(void **state) 
     assert_int_equal(gpus->null_count, 5);
     array.release(&array);
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void texts_are_ids_names_and_json(void **state) {
@@ -247,7 +207,7 @@ static void texts_are_ids_names_and_json(void **state) {
     assert_text(columns[14], 1, "{}");
     array.release(&array);
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void a_mark_has_its_value_in_the_column_of_its_type(void **state) {
@@ -272,7 +232,7 @@ static void a_mark_has_its_value_in_the_column_of_its_type(void **state) {
     assert_text(columns[10], 0, "point");
     array.release(&array);
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void an_empty_table_has_a_schema_and_no_batch(void **state) {
@@ -284,7 +244,7 @@ static void an_empty_table_has_a_schema_and_no_batch(void **state) {
     assert_null(array.release);
     assert_true(column_of(table, CIRRON_ARROW_SNAPSHOTS, "stats_json") >= 0);
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void rows_can_be_those_of_a_session_or_a_rank(void **state) {
@@ -314,7 +274,7 @@ static void rows_can_be_those_of_a_session_or_a_rank(void **state) {
     rows = (cirron_arrow_rows){.kind = CIRRON_ARROW_MARKS, .by_session = true, .session = 1};
     assert_int_equal(cirron_arrow_count(table, &rows), 1);
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void batches_hold_131_072_rows_and_then_the_rest(void **state) {
@@ -335,7 +295,7 @@ static void batches_hold_131_072_rows_and_then_the_rest(void **state) {
     }
     assert_int_equal(row, count);
     stream.release(&stream);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void long_texts_make_shorter_batches(void **state) {
@@ -357,7 +317,7 @@ static void long_texts_make_shorter_batches(void **state) {
     assert_int_equal(rows, 150);
     assert_true(batches > 1);
     stream.release(&stream);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void a_column_moved_out_outlives_batch_stream_and_table(void **state) {
@@ -375,7 +335,7 @@ static void a_column_moved_out_outlives_batch_stream_and_table(void **state) {
     assert_text(&names, 2, "step");
     starts.release(&starts);
     names.release(&names);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void *release_there(void *array) {
@@ -398,7 +358,7 @@ static void another_thread_may_release_the_last_hold(void **state) {
     for (size_t i = 0; i < 8; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     }
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 static void every_failed_allocation_is_an_error_with_a_text(void **state) {
@@ -410,13 +370,13 @@ static void every_failed_allocation_is_an_error_with_a_text(void **state) {
         struct ArrowArrayStream stream = {0};
         struct ArrowSchema schema = {0};
         struct ArrowArray array = {0};
-        long before = blocks;
+        long before = blocks_held;
         assert_true(limit < 1000);
-        allowed = limit;
+        allocations_left = limit;
         int made = cirron_arrow_stream(table, &rows, &stream);
         int failed = made != CIRRON_OK ? ENOMEM : stream.get_schema(&stream, &schema);
         failed = failed != 0 ? failed : stream.get_next(&stream, &array);
-        allowed = -1;
+        allocations_left = UNLIMITED;
         assert_true(failed == 0 || failed == ENOMEM);
         if (made == CIRRON_OK && failed != 0) {
             assert_string_equal(stream.get_last_error(&stream), "out of memory");
@@ -432,10 +392,10 @@ static void every_failed_allocation_is_an_error_with_a_text(void **state) {
         if (stream.release != NULL) {
             stream.release(&stream);
         }
-        assert_int_equal(blocks, before);
+        assert_int_equal(blocks_held, before);
     }
     cirron_table_free(table);
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
 }
 
 int main(void) {
@@ -452,6 +412,6 @@ int main(void) {
         cmocka_unit_test(another_thread_may_release_the_last_hold),
         cmocka_unit_test(every_failed_allocation_is_an_error_with_a_text),
     };
-    cirron_memory_use(&(cirron_allocator){allocate, resize, release});
+    use_fallible_memory();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

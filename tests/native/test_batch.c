@@ -1,41 +1,16 @@
 /* One batch: the document to the letter, the mark ids of its spans, and a short memory. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/batch.h"
-#include "core/memory.h"
+#include "fallible_memory.h"
+#include "test.h"
 
 #define HEAD                                                                                       \
     "{\"schema_version\":1,\"sdk_version\":\"" CIRRON_VERSION                                      \
     "\",\"batch_id\":\"bb000000000000000000000000000000\",\"created_ns\":42,\"spans\":["
 #define SNAPSHOTS "],\"snapshots\":[]}\n"
-
-static size_t allocations_left = SIZE_MAX;
-
-static bool is_refused(void) {
-    if (allocations_left == 0) {
-        return true;
-    }
-    allocations_left -= allocations_left != SIZE_MAX;
-    return false;
-}
-
-static void *allocate(size_t size) {
-    return is_refused() ? NULL : malloc(size);
-}
-
-static void *resize(void *block, size_t size) {
-    return is_refused() ? NULL : realloc(block, size);
-}
 
 static cirron_intern *names;
 static cirron_batch *batch;
@@ -369,11 +344,11 @@ static void a_failed_allocation_leaves_the_batch_as_it_was(void **state) {
         size_t size = cirron_batch_size(batch);
         size_t records = cirron_batch_records(batch);
         int status = CIRRON_NO_MEMORY;
-        for (size_t grace = 0; status != CIRRON_OK; grace++) {
+        for (long grace = 0; status != CIRRON_OK; grace++) {
             allocations_left = grace;
             status = i % 2 == 0 ? cirron_batch_add_mark(batch, &mark, "", &id)
                                 : cirron_batch_add_span(batch, &span, attrs);
-            allocations_left = SIZE_MAX;
+            allocations_left = UNLIMITED;
             if (status != CIRRON_OK) {
                 assert_int_equal(cirron_batch_size(batch), size);
                 assert_int_equal(cirron_batch_records(batch), records);
@@ -383,7 +358,7 @@ static void a_failed_allocation_leaves_the_batch_as_it_was(void **state) {
     cirron_buffer out = {0};
     allocations_left = 0;
     assert_int_equal(cirron_batch_finish(batch, &id, 42, &out), CIRRON_NO_MEMORY);
-    allocations_left = SIZE_MAX;
+    allocations_left = UNLIMITED;
     assert_int_equal(out.len, 0);
     assert_int_equal(cirron_batch_records(batch), 2000);
     char *document = finish();
@@ -396,8 +371,7 @@ static void a_failed_allocation_leaves_the_batch_as_it_was(void **state) {
 }
 
 int main(void) {
-    static const cirron_allocator fallible = {allocate, resize, free};
-    cirron_memory_use(&fallible);
+    use_fallible_memory();
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(an_empty_batch_is_a_document),

@@ -1,17 +1,11 @@
 /* The CPU clock follows the kernel's, through work, sleep and switches. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/cpu_clock.h"
+#include "test.h"
 
 static int64_t read_clock(cirron_cpu_clock *clock) {
     return cirron_cpu_clock_read(clock, cirron_monotonic_ns());

@@ -1,15 +1,9 @@
 /* How values look, and the attributes' JSON that they come from. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <math.h>
 
 #include "core/attrs_reader.h"
 #include "core/display.h"
+#include "test.h"
 
 static cirron_output out;
 
@@ -114,10 +108,6 @@ static void text_keeps_what_prints_and_escapes_what_acts(void **state) {
 }
 
 /* ---- attributes */
-
-static cirron_text text_of(const char *json) {
-    return (cirron_text){json, strlen(json)};
-}
 
 /* All members that are not nested, as `name=value;`. */
 static const char *members_of(const char *json) {

@@ -1,16 +1,11 @@
 /* The streamed exports: CSV, JSON and OTLP/JSON documents from a table made by hand. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
-#include <cmocka.h>
 
 #include "core/csv_export.h"
 #include "core/json_export.h"
 #include "core/otlp_export.h"
 #include "core/otlp_value.h"
+#include "test.h"
 
 #define TEXT(literal) ((cirron_text){(literal), sizeof(literal) - 1})
 

@@ -1,54 +1,31 @@
 /* Which process this is, where the kernel wipes a page on fork and where it does not. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/generation.h"
 #include "core/types.h"
+#include "child.h"
+#include "refuse.h"
+#include "test.h"
 
 static bool mmap_is_refused, madvise_is_refused, atfork_is_refused;
 
-#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
-
 /* In place of the C library's. */
 void *mmap(void *at, size_t len, int protection, int flags, int file, off_t offset) {
-    static void *(*next)(void *, size_t, int, int, int, off_t);
-    (void)NEXT(mmap);
-    return mmap_is_refused ? MAP_FAILED : next(at, len, protection, flags, file, offset);
+    return mmap_is_refused ? MAP_FAILED : NEXT(mmap)(at, len, protection, flags, file, offset);
 }
 
 int madvise(void *at, size_t len, int advice) {
-    static int (*next)(void *, size_t, int);
-    (void)NEXT(madvise);
     errno = EINVAL; /* Linux before 4.14 */
-    return madvise_is_refused && advice == MADV_WIPEONFORK ? -1 : next(at, len, advice);
+    return madvise_is_refused && advice == MADV_WIPEONFORK ? -1 : NEXT(madvise)(at, len, advice);
 }
 
 extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);
 
 int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
     return atfork_is_refused ? ENOMEM : __register_atfork(prepare, parent, child, NULL);
-}
-
-/* In a child, which has its own word: 0 when `check` holds. */
-static int exit_status_of(bool (*check)(void)) {
-    int status;
-    pid_t child = fork();
-    if (child == 0) {
-        _exit(check() ? 0 : 1);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 static bool is_zero(void) {

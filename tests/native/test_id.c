@@ -1,19 +1,13 @@
 /* Ids: the ChaCha20 of RFC 8439, never the same twice, fresh entropy when asked. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/hash.h"
 #include "core/id.h"
+#include "test.h"
 
 static int entropy_errors[4]; /* of the next calls; 0: it works */
 static int entropy_calls;

@@ -1,28 +1,11 @@
 /* The table of names: ids, both forms of a name, the bounds, and many threads at once. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/intern.h"
-#include "core/memory.h"
-
-static bool memory_is_short;
-
-static void *allocate(size_t size) {
-    return memory_is_short ? NULL : malloc(size);
-}
-
-static void *resize(void *block, size_t size) {
-    return memory_is_short ? NULL : realloc(block, size);
-}
+#include "fallible_memory.h"
+#include "test.h"
 
 static uint32_t intern_text(cirron_intern *table, const char *text) {
     return cirron_intern_name(table, text, strlen(text));
@@ -119,11 +102,11 @@ static void without_memory_a_name_is_inline_and_the_table_stays_whole(void **sta
     (void)state;
     cirron_intern *table = cirron_intern_new();
     assert_int_equal(intern_text(table, "before"), 0);
-    memory_is_short = true;
+    allocations_left = 0;
     assert_int_equal(intern_text(table, "during"), CIRRON_NAME_INLINE);
     assert_int_equal(intern_text(table, "before"), 0);
     assert_null(cirron_intern_new());
-    memory_is_short = false;
+    allocations_left = UNLIMITED;
     assert_int_equal(intern_text(table, "during"), 1);
     cirron_intern_free(table);
 }
@@ -173,8 +156,7 @@ static void threads_that_intern_the_same_names_agree_on_the_ids(void **state) {
 }
 
 int main(void) {
-    static const cirron_allocator fallible = {allocate, resize, free};
-    cirron_memory_use(&fallible);
+    use_fallible_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_name_gets_the_same_id_and_ids_are_dense),
         cmocka_unit_test(a_name_comes_back_raw_and_as_json),

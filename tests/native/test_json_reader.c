@@ -1,16 +1,10 @@
 /* Batches as JSON: what is read, what is converted, what is refused. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/json_reader.h"
+#include "test.h"
 
 static int read_bytes(cirron_table *table, const char *text, size_t len, const char **why) {
     cirron_json_reader *reader = cirron_json_reader_new();
@@ -33,12 +27,6 @@ static cirron_table *read_good(const char *text) {
     }
     assert_int_equal(cirron_table_link(table), CIRRON_OK);
     return table;
-}
-
-static void assert_text(cirron_text text, const char *expected) {
-    assert_non_null(text.data);
-    assert_int_equal(text.len, strlen(expected));
-    assert_memory_equal(text.data, expected, text.len);
 }
 
 static int64_t get_int(const cirron_table *table, enum cirron_table_column column, size_t row) {
@@ -67,11 +55,11 @@ static void every_field_of_a_span_is_read(void **state) {
         assert_true(is_present(table, (enum cirron_table_column)column, 0));
     }
     char hex[32];
-    assert_text(cirron_table_id_text(table, cirron_table_id(table, 0), hex),
-                "00112233445566778899aabbccddeeff");
-    assert_text(cirron_table_id_text(table, cirron_table_parent_id(table, 0), hex), "root-1");
-    assert_text(cirron_table_name_text(table, cirron_table_name(table, 0)), "epoch");
-    assert_text(cirron_table_attrs(table, 0), "{\"a\": [1, {}]}");
+    assert_text_is(cirron_table_id_text(table, cirron_table_id(table, 0), hex),
+                   "00112233445566778899aabbccddeeff");
+    assert_text_is(cirron_table_id_text(table, cirron_table_parent_id(table, 0), hex), "root-1");
+    assert_text_is(cirron_table_name_text(table, cirron_table_name(table, 0)), "epoch");
+    assert_text_is(cirron_table_attrs(table, 0), "{\"a\": [1, {}]}");
     cirron_table_free(table);
 }
 
@@ -146,8 +134,8 @@ static void text_of_another_type_is_converted(void **state) {
     cirron_table *table = read_good("{\"spans\":[{\"id\":\"a\",\"name\":12.50,\"parent_id\":7},"
                                     "{\"id\":\"b\",\"name\":[1],\"parent_id\":{}}]}");
     char hex[32];
-    assert_text(cirron_table_name_text(table, cirron_table_name(table, 0)), "12.50");
-    assert_text(cirron_table_id_text(table, cirron_table_parent_id(table, 0), hex), "7");
+    assert_text_is(cirron_table_name_text(table, cirron_table_name(table, 0)), "12.50");
+    assert_text_is(cirron_table_id_text(table, cirron_table_parent_id(table, 0), hex), "7");
     assert_int_equal(cirron_table_name_text(table, cirron_table_name(table, 1)).len, 0);
     assert_null(cirron_table_parent_id(table, 1));
     cirron_table_free(table);
@@ -172,11 +160,11 @@ static void escapes_are_undone_in_values_and_keys(void **state) {
         read_good("{\"sp\\u0061ns\":[{\"i\\u0064\":\"\\u0061\\u00e9\\ud83d\\ude00\","
                   "\"name\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\ud800\\u0041\\udc00\\ud83dx\"}]}");
     char hex[32];
-    assert_text(cirron_table_id_text(table, cirron_table_id(table, 0), hex),
-                "a\xc3\xa9\xf0\x9f\x98\x80");
-    assert_text(cirron_table_name_text(table, cirron_table_name(table, 0)),
-                "\"\\/\b\f\n\r\t\xef\xbf\xbd"
-                "A\xef\xbf\xbd\xef\xbf\xbdx");
+    assert_text_is(cirron_table_id_text(table, cirron_table_id(table, 0), hex),
+                   "a\xc3\xa9\xf0\x9f\x98\x80");
+    assert_text_is(cirron_table_name_text(table, cirron_table_name(table, 0)),
+                   "\"\\/\b\f\n\r\t\xef\xbf\xbd"
+                   "A\xef\xbf\xbd\xef\xbf\xbdx");
     cirron_table_free(table);
 }
 
@@ -235,7 +223,7 @@ static void mark_values_take_the_declared_type_or_that_of_their_json(void **stat
             fail_msg("%s has type %d", cases[i].fields, mark.value_type);
         }
         if (cases[i].as_string != NULL) {
-            assert_text(mark.as_string, cases[i].as_string);
+            assert_text_is(mark.as_string, cases[i].as_string);
         } else if (isnan(cases[i].as_float)) {
             assert_true(isnan(mark.as_float));
         } else {
@@ -316,7 +304,7 @@ static void a_broken_document_leaves_what_was_there(void **state) {
     assert_int_equal(cirron_table_spans(table), 2);
     assert_int_equal(cirron_table_marks(table), 1);
     assert_int_equal(cirron_table_snapshots(table), 1);
-    assert_text(cirron_table_attrs(table, 0), "{\"x\":{}}");
+    assert_text_is(cirron_table_attrs(table, 0), "{\"x\":{}}");
     cirron_table_free(table);
 }
 

@@ -1,34 +1,17 @@
 /* JSON text: escapes, broken UTF-8, numbers that read back as they were, no locale. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <inttypes.h>
 #include <limits.h>
 #include <locale.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/json_writer.h"
 #include "core/number_text.h"
-#include "core/memory.h"
+#include "fallible_memory.h"
+#include "test.h"
 
 #define REPLACED "\xEF\xBF\xBD"
-
-static bool memory_is_short;
-
-static void *allocate(size_t size) {
-    return memory_is_short ? NULL : malloc(size);
-}
-
-static void *resize(void *block, size_t size) {
-    return memory_is_short ? NULL : realloc(block, size);
-}
 
 static void assert_buffer_is(cirron_buffer *out, const char *expected) {
     assert_int_equal(out->len, strlen(expected));
@@ -280,7 +263,7 @@ static void without_memory_nothing_is_appended(void **state) {
         assert_int_equal(cirron_buffer_reserve(&out, 256), CIRRON_OK);
         out.len = room > out.cap ? out.cap : room;
         size_t before = out.len;
-        memory_is_short = true;
+        allocations_left = 0;
         int string_status = cirron_json_string(&out, text, sizeof text);
         size_t after_string = out.len;
         out.len = out.cap;
@@ -289,7 +272,7 @@ static void without_memory_nothing_is_appended(void **state) {
         int double_status = cirron_json_double(&out, 0.5);
         int nan_status = cirron_json_double(&out, NAN);
         int int_status = cirron_json_int(&out, 7);
-        memory_is_short = false;
+        allocations_left = UNLIMITED;
         assert_int_equal(string_status, CIRRON_NO_MEMORY);
         assert_int_equal(after_string, before);
         assert_int_equal(id_status, CIRRON_NO_MEMORY);
@@ -332,8 +315,7 @@ static void numbers_beyond_a_double_are_infinite_or_zero(void **state) {
 }
 
 int main(void) {
-    static const cirron_allocator fallible = {allocate, resize, free};
-    cirron_memory_use(&fallible);
+    use_fallible_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_control_byte_is_escaped),
         cmocka_unit_test(text_without_escapes_is_copied_at_every_length),

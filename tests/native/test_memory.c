@@ -1,15 +1,8 @@
 /* Sizes that no machine has, and hints that change nothing. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <string.h>
-
 #include "core/buffer.h"
 #include "core/json_writer.h"
 #include "core/memory.h"
+#include "test.h"
 
 static void sizes_beyond_all_memory_are_refused(void **state) {
     (void)state;

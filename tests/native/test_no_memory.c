@@ -1,58 +1,26 @@
 /* Memory that runs out at every point of reading and exporting: each call says so, what it
  * had taken is given back, and with enough the result is the same as ever.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/arrow.h"
 #include "core/csv_export.h"
 #include "core/json_export.h"
 #include "core/json_reader.h"
-#include "core/memory.h"
 #include "core/otlp_export.h"
 #include "core/safetensors_reader.h"
 #include "core/spool_loader.h"
 #include "core/store_table.h"
 #include "core/tree_text.h"
+#include "fallible_memory.h"
+#include "test.h"
 
-/* ---- an allocator that refuses */
+static const void *frozen; /* a block that can't grow */
 
-static _Atomic long requests;         /* since the sweep's step began */
-static _Atomic long blocks;           /* held by core */
-static long first_refused = LONG_MAX; /* this request, */
-static long last_refused = LONG_MAX;  /* and those after it up to this one, are refused */
-static const void *frozen;            /* a block that can't grow */
-
-static bool is_refused(void) {
-    long number = requests++;
-    return first_refused <= number && number <= last_refused;
-}
-
-static void *allocate(size_t size) {
-    void *block = is_refused() ? NULL : malloc(size);
-    blocks += block != NULL;
-    return block;
-}
-
-static void *resize(void *block, size_t size) {
-    bool refused = is_refused() || (block != NULL && block == frozen);
-    void *moved = refused ? NULL : realloc(block, size);
-    blocks += moved != NULL && block == NULL;
-    return moved;
-}
-
-static void release(void *block) {
-    blocks--;
-    free(block);
+static void *resize_unless_frozen(void *block, size_t size) {
+    return block != NULL && block == frozen ? NULL : resize_or_refuse(block, size);
 }
 
 /* Runs `work` with its first request refused, then its second, and so on until none is left
@@ -61,14 +29,13 @@ static void release(void *block) {
 static void refuse_each_of(int (*work)(void), bool has_hints) {
     for (int all = 0; all < 2; all++) {
         for (long number = 0;; number++) {
-            const long before = blocks;
-            requests = 0;
-            first_refused = number;
-            last_refused = all ? LONG_MAX - 1 : number;
+            const long before = blocks_held;
+            allocations_left = number;
+            refusals_at_most = all ? LONG_MAX : 1;
             const int status = work();
-            const bool refused = requests > number;
-            first_refused = last_refused = LONG_MAX;
-            assert_int_equal(blocks, before);
+            const bool refused = allocations_left < 0;
+            allocations_left = UNLIMITED;
+            assert_int_equal(blocks_held, before);
             if (!refused) {
                 assert_int_equal(status, CIRRON_OK);
                 assert_true(number > 0);
@@ -538,7 +505,7 @@ static void a_spool_is_loaded_or_it_is_not(void **state) {
 }
 
 int main(void) {
-    cirron_memory_use(&(cirron_allocator){allocate, resize, release});
+    cirron_memory_use(&(cirron_allocator){allocate_or_refuse, resize_unless_frozen, release});
 #define WITH_TABLE(name) cmocka_unit_test_setup_teardown(name, read_table, free_table)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_read_and_linked_or_it_is_not),

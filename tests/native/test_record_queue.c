@@ -1,15 +1,9 @@
 /* The queue: order, limits, exact counts, and the same with a reader on another thread. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
-#include <string.h>
 
-#include "core/memory.h"
 #include "core/record_queue.h"
+#include "fallible_memory.h"
+#include "test.h"
 
 typedef struct number {
     uint64_t value;
@@ -138,16 +132,6 @@ static void payload_bytes_have_a_limit_of_their_own(void **state) {
     cirron_queue_fini(&queue);
 }
 
-static bool no_memory;
-
-static void *allocate_maybe(size_t size) {
-    return no_memory ? NULL : malloc(size);
-}
-
-static void *resize_maybe(void *block, size_t size) {
-    return no_memory ? NULL : realloc(block, size);
-}
-
 static void without_memory_records_are_dropped_and_counted(void **state) {
     (void)state;
     cirron_queue queue;
@@ -155,10 +139,10 @@ static void without_memory_records_are_dropped_and_counted(void **state) {
     assert_int_equal(cirron_queue_init(&queue, sizeof(number), payload_of, 1 << 20, 1 << 30),
                      CIRRON_OK);
     for (uint64_t i = 1; i <= 10000; i++) {
-        no_memory = i > 6000;
+        allocations_left = i > 6000 ? 0 : UNLIMITED;
         append(&queue, i, 8);
     }
-    no_memory = false;
+    allocations_left = UNLIMITED;
     read_all(&queue, UINT64_MAX, &seen);
     assert_int_equal(seen.count + queue.dropped, 10000);
     assert_int_equal(seen.last, 10000);
@@ -206,7 +190,7 @@ static void produced_is_claimed_plus_dropped_beside_a_reader(void **state) {
 }
 
 int main(void) {
-    cirron_memory_use(&(cirron_allocator){allocate_maybe, resize_maybe, free});
+    use_fallible_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_come_back_in_order_with_their_payloads),
         cmocka_unit_test(over_the_limit_exactly_the_oldest_go),

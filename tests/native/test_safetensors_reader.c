@@ -1,20 +1,14 @@
 /* Headers of safetensors files: what is read, and what is refused with which reason. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/memory.h"
 #include "core/safetensors_reader.h"
+#include "test.h"
 
 /* What the first reads give: -1 an error, 0 the end, 1 what is there. */
 static ssize_t reads[2] = {1, 1};
@@ -70,11 +64,6 @@ static void assert_refused(const char *json, size_t data_bytes, const char *reas
     }
 }
 
-static void assert_text(cirron_text text, const char *expected) {
-    assert_int_equal(text.len, strlen(expected));
-    assert_memory_equal(text.data, expected, text.len);
-}
-
 static void tensors_come_in_the_order_of_their_bytes(void **state) {
     (void)state;
     cirron_safetensors *header =
@@ -85,18 +74,18 @@ static void tensors_come_in_the_order_of_their_bytes(void **state) {
                   36);
     assert_int_equal(cirron_safetensors_count(header), 3);
     cirron_tensor tensor = cirron_safetensors_tensor(header, 0);
-    assert_text(tensor.name, "a");
-    assert_text(tensor.dtype, "F32");
+    assert_text_is(tensor.name, "a");
+    assert_text_is(tensor.dtype, "F32");
     assert_int_equal(tensor.dimensions, 2);
     assert_int_equal(tensor.shape[0], 2);
     assert_int_equal(tensor.shape[1], 3);
     assert_int_equal(tensor.end - tensor.begin, 24);
     uint64_t end = tensor.end;
     tensor = cirron_safetensors_tensor(header, 1);
-    assert_text(tensor.name, "b");
+    assert_text_is(tensor.name, "b");
     assert_int_equal(tensor.begin, end);
     tensor = cirron_safetensors_tensor(header, 2);
-    assert_text(tensor.name, "\xc3\xa9\n");
+    assert_text_is(tensor.name, "\xc3\xa9\n");
     assert_int_equal(tensor.dimensions, 0);
     assert_int_equal(tensor.end, end + 12);
     cirron_safetensors_free(header);
@@ -131,7 +120,7 @@ static void a_type_of_tomorrow_keeps_its_name(void **state) {
     (void)state;
     cirron_safetensors *header =
         read_good("{\"a\":{\"dtype\":\"Q3\",\"shape\":[9],\"data_offsets\":[0,5]}}", 5);
-    assert_text(cirron_safetensors_tensor(header, 0).dtype, "Q3");
+    assert_text_is(cirron_safetensors_tensor(header, 0).dtype, "Q3");
     cirron_safetensors_free(header);
 }
 

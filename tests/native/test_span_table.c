@@ -1,49 +1,9 @@
 /* Linking: which rows stay, whose children they are, and which session they are in. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "core/memory.h"
 #include "core/span_table.h"
-
-/* malloc that can be told to fail, so that every allocation's failure is tried. */
-static long allowed = -1; /* allocations until the first failure; -1: no limit */
-static long blocks = 0;
-
-static bool refuses(void) {
-    if (allowed == 0) {
-        return true;
-    }
-    allowed -= allowed > 0;
-    return false;
-}
-
-static void *allocate(size_t size) {
-    void *block = refuses() ? NULL : malloc(size);
-    blocks += block != NULL;
-    return block;
-}
-
-static void *resize(void *block, size_t size) {
-    void *moved = refuses() ? NULL : realloc(block, size);
-    blocks += moved != NULL && block == NULL;
-    return moved;
-}
-
-static void release(void *block) {
-    blocks--;
-    free(block);
-}
-
-static cirron_text text_of(const char *text) {
-    return (cirron_text){text, text == NULL ? 0 : strlen(text)};
-}
+#include "fallible_memory.h"
+#include "test.h"
 
 static void add_span(cirron_table *table, const char *id, const char *parent, int64_t start,
                      int64_t end, uint32_t source) {
@@ -98,8 +58,7 @@ static int64_t get(const cirron_table *table, enum cirron_table_column column, s
 static void assert_id(const cirron_table *table, size_t row, const char *expected) {
     char hex[32];
     cirron_text text = cirron_table_id_text(table, cirron_table_id(table, row), hex);
-    assert_int_equal(text.len, strlen(expected));
-    assert_memory_equal(text.data, expected, text.len);
+    assert_text_is(text, expected);
 }
 
 /* "id depth id depth ..." of the whole tree. */
@@ -428,15 +387,15 @@ static int fill_and_link(void) {
 
 static void every_failed_allocation_is_reported_and_nothing_leaks(void **state) {
     (void)state;
-    assert_int_equal(blocks, 0);
+    assert_int_equal(blocks_held, 0);
     int status = CIRRON_NO_MEMORY;
     for (long limit = 0; status != CIRRON_OK; limit++) {
         assert_true(limit < 1000);
-        allowed = limit;
+        allocations_left = limit;
         status = fill_and_link();
-        allowed = -1;
+        allocations_left = UNLIMITED;
         assert_true(status == CIRRON_OK || status == CIRRON_NO_MEMORY);
-        assert_int_equal(blocks, 0);
+        assert_int_equal(blocks_held, 0);
     }
 }
 
@@ -456,6 +415,6 @@ int main(void) {
         cmocka_unit_test(a_rollback_leaves_the_table_as_it_was),
         cmocka_unit_test(every_failed_allocation_is_reported_and_nothing_leaks),
     };
-    cirron_memory_use(&(cirron_allocator){allocate, resize, release});
+    use_fallible_memory();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,40 +1,26 @@
 /* Many files by several threads come out as by one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/spool_loader.h"
+#include "refuse.h"
+#include "scratch.h"
+#include "test.h"
 
-static int threads_granted = INT_MAX;
+static quota threads_left = UNLIMITED;
 
 /* In place of the C library's. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
                    void *argument) {
-    static int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-    if (threads_granted-- <= 0) {
-        return EAGAIN;
-    }
-    if (next == NULL) {
-        *(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
-    }
-    return next(thread, attributes, run, argument);
+    return take_one(&threads_left) > 0 ? NEXT(pthread_create)(thread, attributes, run, argument)
+                                       : EAGAIN;
 }
 
 enum { FILES = 60, BROKEN = 7, MISSING = 11, SPANS = 20 };
 
-static char directory[] = "/tmp/cirron-loader-XXXXXX";
 static char paths[FILES][64];
 
 /* Names, odd ids, marks of every type and a span that stands in each file. */
@@ -63,9 +49,9 @@ static void write_file(int number) {
 
 static int write_spool(void **state) {
     (void)state;
-    assert_non_null(mkdtemp(directory));
+    assert_int_equal(make_scratch(), 0);
     for (int i = 0; i < FILES; i++) {
-        (void)snprintf(paths[i], sizeof(paths[i]), "%s/%03d.json", directory, i);
+        (void)snprintf(paths[i], sizeof(paths[i]), "%s/%03d.json", scratch, i);
         if (i != MISSING) {
             write_file(i);
         }
@@ -75,10 +61,7 @@ static int write_spool(void **state) {
 
 static int remove_spool(void **state) {
     (void)state;
-    for (int i = 0; i < FILES; i++) {
-        (void)unlink(paths[i]);
-    }
-    return rmdir(directory);
+    return remove_scratch();
 }
 
 static cirron_table *read_in_order(void) {
@@ -181,9 +164,9 @@ static void threads_that_are_refused_are_done_without(void **state) {
     assert_in_range(cirron_spool_loader_threads(), 1, 8);
     for (int granted = 0; granted < 3; granted++) {
         cirron_spool_file files[FILES];
-        threads_granted = granted;
+        threads_left = granted;
         cirron_table *table = read_by_threads(4, files);
-        threads_granted = INT_MAX;
+        threads_left = UNLIMITED;
         assert_same_tables(table, expected);
         cirron_table_free(table);
     }

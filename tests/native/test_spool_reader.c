@@ -1,50 +1,38 @@
 /* Files as they lie in a spool directory: good, gone, broken, and no files at all. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/spool_reader.h"
+#include "refuse.h"
+#include "scratch.h"
+#include "test.h"
 
 static int read_error;                 /* errno of the next read; 0: it works */
 static size_t read_at_most = SIZE_MAX; /* bytes */
 static bool stat_is_refused;
 
-#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
-
 /* In place of the C library's. */
 ssize_t read(int file, void *bytes, size_t len) {
-    static ssize_t (*next)(int, void *, size_t);
-    (void)NEXT(read);
     errno = read_error;
     if (read_error != 0) {
         read_error = 0;
         return -1;
     }
-    return next(file, bytes, len < read_at_most ? len : read_at_most);
+    return NEXT(read)(file, bytes, len < read_at_most ? len : read_at_most);
 }
 
 int fstat(int file, struct stat *about) {
-    static int (*next)(int, struct stat *);
-    (void)NEXT(fstat);
     errno = ESTALE;
-    return stat_is_refused ? -1 : next(file, about);
+    return stat_is_refused ? -1 : NEXT(fstat)(file, about);
 }
 
 static const char batch[] =
     "{\"sdk_version\":\"1\",\"spans\":[{\"id\":\"a\",\"name\":\"cirron.session\"}]}";
 
 typedef struct fixture {
-    char dir[64];
     char path[128];
     cirron_json_reader *reader;
     cirron_table *table;
@@ -54,9 +42,8 @@ typedef struct fixture {
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    (void)snprintf(f->dir, sizeof(f->dir), "/tmp/cirron-test-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    (void)snprintf(f->path, sizeof(f->path), "%s/batch.json", f->dir);
+    assert_int_equal(make_scratch(), 0);
+    (void)snprintf(f->path, sizeof(f->path), "%s/batch.json", scratch);
     f->reader = cirron_json_reader_new();
     f->table = cirron_table_new();
     *state = f;
@@ -65,9 +52,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     fixture *f = *state;
-    (void)unlink(f->path); /* some tests make none */
-    (void)rmdir(f->path);
-    assert_int_equal(rmdir(f->dir), 0);
+    assert_int_equal(remove_scratch(), 0);
     cirron_json_reader_free(f->reader);
     cirron_table_free(f->table);
     free(f);

@@ -1,44 +1,21 @@
 /* The spool directory: whole files, a cap, a disk that refuses, a directory that goes. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "core/memory.h"
 #include "core/spool_writer.h"
+#include "fallible_memory.h"
+#include "scratch.h"
+#include "test.h"
 
 enum { PATH_BYTES = 512, GENEROUS = 1 << 30 };
-
-static bool memory_is_short;
-static int allocations_left = INT_MAX;
-
-static bool has_memory(void) {
-    return !memory_is_short && (allocations_left == INT_MAX || allocations_left-- > 0);
-}
-
-static void *allocate(size_t size) {
-    return has_memory() ? malloc(size) : NULL;
-}
-
-static void *resize(void *block, size_t size) {
-    return has_memory() ? realloc(block, size) : NULL;
-}
 
 /* ---- what the system refuses, in place of the C library's */
 
@@ -54,45 +31,32 @@ static bool is_refused(int *error) {
     return yes;
 }
 
-#define NEXT(name) (*(void **)&next = next == NULL ? dlsym(RTLD_NEXT, #name) : (void *)next)
-
 ssize_t write(int file, const void *bytes, size_t len) {
-    static ssize_t (*next)(int, const void *, size_t);
-    (void)NEXT(write);
     if (refused.write_nothing) {
         refused.write_nothing = false;
         return 0;
     }
-    return is_refused(&refused.write) ? -1 : next(file, bytes, len);
+    return is_refused(&refused.write) ? -1 : NEXT(write)(file, bytes, len);
 }
 
 /* As on NFS: the file is closed even so. */
 int close(int file) {
-    static int (*next)(int);
-    (void)NEXT(close);
-    int done = next(file);
+    int done = NEXT(close)(file);
     return is_refused(&refused.close) ? -1 : done;
 }
 
 int rename(const char *from, const char *to) {
-    static int (*next)(const char *, const char *);
-    (void)NEXT(rename);
-    return is_refused(&refused.rename) ? -1 : next(from, to);
+    return is_refused(&refused.rename) ? -1 : NEXT(rename)(from, to);
 }
 
 int mkdir(const char *path, mode_t mode) {
-    static int (*next)(const char *, mode_t);
-    (void)NEXT(mkdir);
-    return is_refused(&refused.mkdir) ? -1 : next(path, mode);
+    return is_refused(&refused.mkdir) ? -1 : NEXT(mkdir)(path, mode);
 }
 
 int unlinkat(int dir, const char *path, int flags) {
-    static int (*next)(int, const char *, int);
-    (void)NEXT(unlinkat);
-    return is_refused(&refused.unlinkat) ? -1 : next(dir, path, flags);
+    return is_refused(&refused.unlinkat) ? -1 : NEXT(unlinkat)(dir, path, flags);
 }
 
-static char base[64]; /* a fresh directory for each test */
 static char spool[PATH_BYTES];
 static cirron_spool_writer *writer;
 
@@ -100,41 +64,26 @@ static void make_path(char path[PATH_BYTES], const char *dir, const char *name) 
     assert_in_range(snprintf(path, PATH_BYTES, "%s/%s", dir, name), 1, PATH_BYTES - 1);
 }
 
-/* Calls `visit` with the path of each entry of `dir`; returns how many there are. */
-static int each_entry(const char *dir, void (*visit)(const char *path)) {
-    DIR *stream = opendir(dir);
+/* How many files are in the spool, of whatever name. */
+static int count_files(void) {
+    DIR *dir = opendir(spool);
     int count = 0;
     const struct dirent *entry;
-    while (stream != NULL && (entry = readdir(stream)) != NULL) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            char path[PATH_BYTES];
-            make_path(path, dir, entry->d_name);
-            count++;
-            if (visit != NULL) {
-                visit(path);
-            }
-        }
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
     }
-    if (stream != NULL) {
-        closedir(stream);
+    if (dir != NULL) {
+        closedir(dir);
     }
     return count;
 }
 
-static void remove_tree(const char *path) {
-    if (unlink(path) != 0) {
-        (void)each_entry(path, remove_tree);
-        (void)rmdir(path);
-    }
-}
-
 static int set_up(void **state) {
     (void)state;
-    strcpy(base, "/tmp/cirron-spool-XXXXXX");
-    if (mkdtemp(base) == NULL) {
+    if (make_scratch() != 0) {
         return 1;
     }
-    make_path(spool, base, "a/b/spool");
+    make_path(spool, scratch, "a/b/spool");
     writer = cirron_spool_writer_new();
     return writer == NULL;
 }
@@ -142,8 +91,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     cirron_spool_writer_free(writer);
-    remove_tree(base);
-    return 0;
+    return remove_scratch();
 }
 
 /* The writer takes its directory over. */
@@ -217,7 +165,7 @@ static void a_batch_becomes_one_whole_file_in_a_directory_that_is_made(void **st
     assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(submit(7, 100000), CIRRON_OK);
     assert_whole_file(7, 100000);
-    assert_int_equal(each_entry(spool, NULL), 1);
+    assert_int_equal(count_files(), 1);
     assert_int_equal(stats().bytes, 100000);
     assert_int_equal(stats().pending, 0);
     assert_int_equal(stats().last_errno, 0);
@@ -268,7 +216,7 @@ static void a_directory_deleted_while_running_is_made_again(void **state) {
 static void a_path_that_is_no_directory_makes_batches_wait(void **state) {
     (void)state;
     char in_the_way[PATH_BYTES];
-    make_path(in_the_way, base, "a");
+    make_path(in_the_way, scratch, "a");
     FILE *file = fopen(in_the_way, "wb");
     assert_non_null(file);
     fclose(file);
@@ -290,8 +238,8 @@ static void a_directory_that_appears_late_is_counted_too(void **state) {
     (void)state;
     char hidden[PATH_BYTES];
     char parent[PATH_BYTES];
-    make_path(parent, base, "a");
-    make_path(hidden, base, "hidden");
+    make_path(parent, scratch, "a");
+    make_path(hidden, scratch, "hidden");
     assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(submit(1, 700), CIRRON_OK);
     assert_int_equal(rename(parent, hidden), 0);
@@ -324,12 +272,12 @@ static void a_full_disk_leaves_no_half_file_and_loses_nothing(void **state) {
     assert_int_equal(third, CIRRON_IO);
     assert_int_equal(stats().last_errno, EFBIG);
     assert_int_equal(stats().pending, 2);
-    assert_int_equal(each_entry(spool, NULL), 1);
+    assert_int_equal(count_files(), 1);
     assert_int_equal(cirron_spool_writer_retry(writer), CIRRON_OK);
     assert_whole_file(1, 900);
     assert_whole_file(2, 5000);
     assert_whole_file(3, 10);
-    assert_int_equal(each_entry(spool, NULL), 3);
+    assert_int_equal(count_files(), 3);
     assert_int_equal(stats().bytes, 5910);
     assert_int_equal(stats().files_dropped, 0);
 }
@@ -351,7 +299,7 @@ static void the_cap_drops_the_oldest_files_and_counts_their_records(void **state
     assert_int_equal(stats().files_dropped, 2);
     assert_int_equal(stats().records_dropped, 1 + 2);
     assert_int_equal(submit(11, 900), CIRRON_OK); /* all that is older goes */
-    assert_int_equal(each_entry(spool, NULL), 1);
+    assert_int_equal(count_files(), 1);
     assert_int_equal(stats().bytes, 900);
     assert_int_equal(stats().files_dropped, 11);
     assert_int_equal(stats().records_dropped, 66);
@@ -371,7 +319,7 @@ static void a_long_run_under_the_cap_counts_every_record(void **state) {
         kept += file_exists(i) ? i + 1 : 0;
     }
     assert_int_equal(produced, kept + stats().records_dropped);
-    assert_int_equal(stats().files_dropped, 600 - each_entry(spool, NULL));
+    assert_int_equal(stats().files_dropped, 600 - count_files());
 }
 
 static void a_batch_beyond_the_cap_is_dropped_and_counted(void **state) {
@@ -424,7 +372,7 @@ static void what_is_no_batch_file_is_neither_counted_nor_touched(void **state) {
     write_foreign("notes.json", 300);
     write_foreign("00000000000000000001-ABCDEF00000000000000000000000000.json", 300);
     batch_path(path, 2);
-    make_path(target, base, "precious");
+    make_path(target, scratch, "precious");
     FILE *file = fopen(target, "wb");
     assert_non_null(file);
     fclose(file);
@@ -437,7 +385,7 @@ static void what_is_no_batch_file_is_neither_counted_nor_touched(void **state) {
     assert_int_equal(submit(5, 90), CIRRON_OK);
     assert_false(file_exists(4));
     assert_true(file_exists(5));
-    assert_int_equal(each_entry(spool, NULL), 6);
+    assert_int_equal(count_files(), 6);
     assert_int_equal(access(target, F_OK), 0);
     assert_int_equal(stats().files_dropped, 1);
 }
@@ -482,9 +430,9 @@ static void without_memory_a_batch_is_dropped_and_counted(void **state) {
     cirron_buffer document = {0};
     cirron_id id = make_id(1);
     assert_int_equal(cirron_buffer_append(&document, "x", 1), CIRRON_OK);
-    memory_is_short = true;
+    allocations_left = 0;
     int status = cirron_spool_writer_submit(writer, &document, 1, &id, 5);
-    memory_is_short = false;
+    allocations_left = UNLIMITED;
     assert_int_equal(status, CIRRON_NO_MEMORY);
     assert_null(document.data);
     assert_int_equal(stats().files_dropped, 1);
@@ -518,7 +466,7 @@ static void a_file_that_is_refused_at_any_step_waits_and_leaves_nothing(void **s
         assert_int_equal(submit(i, 100), CIRRON_IO);
         assert_int_equal(stats().last_errno, EDQUOT);
         assert_int_equal(stats().pending, 1);
-        assert_int_equal(each_entry(spool, NULL), (int)i); /* nor half a file */
+        assert_int_equal(count_files(), (int)i); /* nor half a file */
         assert_int_equal(cirron_spool_writer_retry(writer), CIRRON_OK);
         assert_int_equal(stats().last_errno, 0);
         assert_whole_file(i, 100);
@@ -547,7 +495,7 @@ static void a_directory_that_is_gone_and_cannot_be_made_keeps_the_batch(void **s
     assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     remove_tree(spool);
     char parent[PATH_BYTES];
-    make_path(parent, base, "a/b");
+    make_path(parent, scratch, "a/b");
     remove_tree(parent);
     refused.mkdir = EACCES; /* the first of those on the way; then nothing can be made below */
     assert_int_equal(submit(1, 10), CIRRON_OK);
@@ -599,7 +547,7 @@ static void half_a_batch_of_a_dead_process_is_removed_after_an_hour(void **state
     write_foreign(odd, 10);
     assert_int_equal(open_spool(writer, spool, GENEROUS), CIRRON_OK);
     assert_int_equal(stats().bytes, 0);
-    assert_int_equal(each_entry(spool, NULL), 5);
+    assert_int_equal(count_files(), 5);
     char path[PATH_BYTES];
     make_path(path, spool, old);
     assert_int_equal(access(path, F_OK), -1);
@@ -649,7 +597,7 @@ static void memory_that_runs_out_anywhere_loses_nothing_uncounted(void **state) 
         remove_tree(spool);
         cirron_spool_writer *set_up_one = writer;
         writer = fresh;
-        allocations_left = INT_MAX;
+        allocations_left = UNLIMITED;
         cirron_buffer documents[BATCHES] = {{0}};
         for (int i = 0; i < BATCHES; i++) {
             assert_int_equal(cirron_buffer_append(&documents[i], "0123456789", 10), CIRRON_OK);
@@ -661,9 +609,9 @@ static void memory_that_runs_out_anywhere_loses_nothing_uncounted(void **state) 
             (void)cirron_spool_writer_submit(fresh, &documents[i], i, &id, 1);
         }
         refused_some = allocations_left < 0;
-        allocations_left = INT_MAX;
-        assert_int_equal(
-            each_entry(spool, NULL) + (int)stats().pending + (int)stats().files_dropped, BATCHES);
+        allocations_left = UNLIMITED;
+        assert_int_equal(count_files() + (int)stats().pending + (int)stats().files_dropped,
+                         BATCHES);
         assert_int_equal(open_spool(fresh, spool, 680), CIRRON_OK);
         assert_int_equal(cirron_spool_writer_retry(fresh), CIRRON_OK);
         assert_int_equal(stats().pending, 0);
@@ -674,8 +622,7 @@ static void memory_that_runs_out_anywhere_loses_nothing_uncounted(void **state) 
 }
 
 int main(void) {
-    static const cirron_allocator fallible = {allocate, resize, free};
-    cirron_memory_use(&fallible);
+    use_fallible_memory();
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_batch_becomes_one_whole_file_in_a_directory_that_is_made),

@@ -1,33 +1,26 @@
 /* The trace buffer: what stays, what goes first, what it costs; held against a model that
  * keeps everything in plain arrays and looks at all of it each time.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/mark_store.h"
 #include "core/memory.h"
 #include "core/store.h"
+#include "refuse.h"
+#include "test.h"
 
-/* ---- an allocator that counts live bytes, and fails when told to */
+/* ---- an allocator that counts live bytes, and refuses when told to */
 
 static size_t live_bytes;
-static size_t allocations_left = SIZE_MAX;
+static quota allocations_left = UNLIMITED;
 
 enum { PREFIX = 16 };
 
 static void *resize(void *block, size_t size) {
-    if (allocations_left == 0) {
+    if (take_one(&allocations_left) <= 0) {
         return NULL;
     }
-    allocations_left -= allocations_left != SIZE_MAX;
     char *before = block == NULL ? NULL : (char *)block - PREFIX;
     size_t size_before = 0;
     if (before != NULL) {
@@ -265,7 +258,7 @@ static void a_smaller_bound_holds_without_memory_for_a_smaller_ring(void **state
     }
     allocations_left = 0;
     int status = cirron_store_set_max_spans(store, 3);
-    allocations_left = SIZE_MAX;
+    allocations_left = UNLIMITED;
     assert_int_equal(status, CIRRON_OK);
     for (uint32_t i = 11; i <= 20; i++) {
         assert_int_equal(put_span(store, i, i, ""), CIRRON_OK);
@@ -507,7 +500,7 @@ static void without_memory_a_record_counts_as_evicted(void **state) {
         int span = put_span(store, i, i, i % 3 == 0 ? "{}" : "");
         allocations_left = i % 5 == 0 ? 0 : 1;
         int mark = put_mark(store, i + 1, i, (uint8_t)(i % 2), "m");
-        allocations_left = SIZE_MAX;
+        allocations_left = UNLIMITED;
         assert_true(span == CIRRON_OK || span == CIRRON_NO_MEMORY);
         assert_true(mark == CIRRON_OK || mark == CIRRON_NO_MEMORY);
         refused += span != CIRRON_OK;
@@ -528,10 +521,10 @@ static void without_memory_a_record_counts_as_evicted(void **state) {
 
 static void a_store_without_memory_is_null(void **state) {
     (void)state;
-    for (size_t grace = 0;; grace++) {
+    for (long grace = 0;; grace++) {
         allocations_left = grace;
         cirron_store *store = cirron_store_new(names, 100);
-        allocations_left = SIZE_MAX;
+        allocations_left = UNLIMITED;
         if (store != NULL) {
             cirron_store_free(store);
             break;

@@ -1,13 +1,6 @@
 /* What ci.trace() reads: the store's records as rows. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <string.h>
-
 #include "core/store_table.h"
+#include "test.h"
 
 typedef struct fixture {
     cirron_intern *names;
@@ -56,12 +49,6 @@ static int64_t get(const fixture *f, enum cirron_table_column column, size_t row
     return cirron_table_ints(f->table, column)[row];
 }
 
-static void assert_text(cirron_text text, const char *expected) {
-    assert_non_null(text.data);
-    assert_int_equal(text.len, strlen(expected));
-    assert_memory_equal(text.data, expected, text.len);
-}
-
 static void a_span_keeps_its_fields_and_gets_the_process(void **state) {
     (void)state;
     fixture f = set_up();
@@ -106,15 +93,15 @@ static void inline_names_values_and_attributes_are_told_apart(void **state) {
     assert_int_equal(cirron_store_put_mark(f.store, &mark, "tagv1{\"b\":2}", &mark_id), CIRRON_OK);
     assert_int_equal(cirron_table_from_store(f.table, f.store, f.names, 1, 0, 0, -1), CIRRON_OK);
     assert_int_equal(cirron_table_link(f.table), CIRRON_OK);
-    assert_text(cirron_table_name_text(f.table, cirron_table_name(f.table, 0)), "long");
-    assert_text(cirron_table_attrs(f.table, 0), "{\"a\":1}");
+    assert_text_is(cirron_table_name_text(f.table, cirron_table_name(f.table, 0)), "long");
+    assert_text_is(cirron_table_attrs(f.table, 0), "{\"a\":1}");
     size_t count;
     const uint32_t *marks = cirron_table_marks_of(f.table, 0, &count);
     assert_int_equal(count, 1);
     cirron_table_mark row = cirron_table_mark_at(f.table, marks[0]);
-    assert_text(row.name, "tag");
-    assert_text(row.as_string, "v1");
-    assert_text(row.attrs, "{\"b\":2}");
+    assert_text_is(row.name, "tag");
+    assert_text_is(row.as_string, "v1");
+    assert_text_is(row.attrs, "{\"b\":2}");
     assert_int_equal(row.kind, CIRRON_MARK_SUMMARY);
     tear_down(&f);
 }
@@ -189,7 +176,7 @@ static void each_type_of_value_keeps_it(void **state) {
     assert_int_equal(count, 4);
     assert_true(cirron_table_mark_at(f.table, marks[0]).as_float == 0.5);
     assert_int_equal(cirron_table_mark_at(f.table, marks[1]).as_int, 1);
-    assert_text(cirron_table_mark_at(f.table, marks[2]).as_string, "ab");
+    assert_text_is(cirron_table_mark_at(f.table, marks[2]).as_string, "ab");
     assert_int_equal(cirron_table_mark_at(f.table, marks[3]).as_int, 1);
     tear_down(&f);
 }

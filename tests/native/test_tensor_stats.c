@@ -1,16 +1,10 @@
 /* Statistics of arrays: every element read once, whatever the strides, and nothing beside. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/tensor_stats.h"
+#include "test.h"
 
 static cirron_tensor_stats stats_of(const void *data, cirron_dtype dtype, size_t dimensions,
                                     const int64_t *shape, const int64_t *strides) {

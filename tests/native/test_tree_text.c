@@ -1,22 +1,10 @@
 /* A session as text and as JSON, whole, filtered, collapsed and in small chunks. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <string.h>
-
 #include "core/tree_text.h"
+#include "test.h"
 
 enum { MS = 1000000 };
 
 static const cirron_tree_filter everything = {.depth = -1};
-
-static cirron_text text_of(const char *text) {
-    return (cirron_text){text, text == NULL ? 0 : strlen(text)};
-}
 
 static void add_span(cirron_table *table, const char *id, const char *parent, const char *name,
                      int64_t start_ms, int64_t end_ms) {
