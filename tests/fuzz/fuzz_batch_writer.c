@@ -4,11 +4,11 @@
 #include <math.h>
 
 #include "core/batch.h"
-#include "core/json_reader.h"
 #include "core/json_writer.h"
 #include "core/number_text.h"
 #include "fuzz.h"
 #include "json_check.h"
+#include "read_batch.h"
 
 enum { MARKS = 4, TEXT_BYTES = 3 * 200 };
 
@@ -49,10 +49,6 @@ static uint32_t take_text(input *from, char text[TEXT_BYTES]) {
         }
     }
     return len;
-}
-
-static int same_text(cirron_text text, const char *expected, uint32_t len) {
-    return text.len == len && (len == 0 || memcmp(text.data, expected, len) == 0);
 }
 
 static int same_double(double a, double b) {
@@ -100,11 +96,11 @@ static void make_mark(input *from, cirron_intern *names, const cirron_id *span, 
 static void check_mark(const cirron_table *table, uint32_t row, const one_mark *mark) {
     cirron_table_mark read = cirron_table_mark_at(table, row);
     const cirron_mark_record *wrote = &mark->record;
-    CHECK(same_text(read.name, mark->name, mark->name_len));
+    CHECK(is_same_text(read.name, (cirron_text){mark->name, mark->name_len}));
     CHECK(read.ts_ns == wrote->ts_ns && read.kind == wrote->kind);
     CHECK(read.value_type == wrote->value_type);
     if (wrote->value_type == CIRRON_VALUE_STRING) {
-        CHECK(same_text(read.as_string, mark->value, wrote->value_len));
+        CHECK(is_same_text(read.as_string, (cirron_text){mark->value, wrote->value_len}));
     } else if (wrote->value_type == CIRRON_VALUE_FLOAT) {
         CHECK(same_double(read.as_float, wrote->value.as_float));
     } else {
@@ -162,19 +158,8 @@ static void check_span(const cirron_table *table, const cirron_span_record *span
         CHECK(!there || cirron_table_ints(table, fields[i].column)[0] == fields[i].wrote);
     }
     CHECK((cirron_table_parent_id(table, 0) != NULL) == ((span->flags & CIRRON_SPAN_PARENT) != 0));
-    CHECK(same_text(cirron_table_name_text(table, cirron_table_name(table, 0)), name, name_len));
-}
-
-/* Reads the document into a table, which is to be freed. */
-static cirron_table *read_back(const cirron_buffer *document) {
-    cirron_json_reader *reader = cirron_json_reader_new();
-    cirron_table *table = cirron_table_new();
-    const char *why = NULL;
-    memcpy(cirron_json_reader_reserve(reader, document->len), document->data, document->len);
-    CHECK(cirron_json_reader_read(reader, document->len, document->len, table, &why) == CIRRON_OK);
-    CHECK(cirron_table_link(table) == CIRRON_OK);
-    cirron_json_reader_free(reader);
-    return table;
+    CHECK(is_same_text(cirron_table_name_text(table, cirron_table_name(table, 0)),
+                       (cirron_text){name, name_len}));
 }
 
 static void check_batch(input *from) {
@@ -194,7 +179,9 @@ static void check_batch(input *from) {
     cirron_buffer document = {0};
     CHECK(cirron_batch_finish(batch, &(cirron_id){{0xCC}}, 42, &document) == CIRRON_OK);
     CHECK(json_is_strict(document.data, document.len));
-    cirron_table *table = read_back(&document);
+    int status;
+    cirron_table *table = read_table(document.data, document.len, &status);
+    CHECK(status == CIRRON_OK);
     check_span(table, &span, span_name, span_name_len);
     size_t count;
     const uint32_t *rows = cirron_table_marks_of(table, 0, &count);
@@ -223,13 +210,6 @@ static void check_texts(const uint8_t *data, size_t size) {
         CHECK(same_double(strtod(out.data, NULL), value));
     }
     cirron_buffer_fini(&out);
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    (void)argc;
-    (void)argv;
-    use_sanitizers_memory();
-    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -18,7 +18,6 @@ static void run_file(const char *path) {
 
 int main(int argc, char **argv) {
     int ran = 0;
-    (void)LLVMFuzzerInitialize(&argc, &argv);
     DIR *corpus = argc == 2 ? opendir(argv[1]) : NULL;
     const struct dirent *entry;
     while (corpus != NULL && (entry = readdir(corpus)) != NULL) {
