@@ -151,6 +151,7 @@ static bool record_a_snapshot(void) {
 static void a_forked_child_drops_the_snapshots_of_its_parent(void **state) {
     (void)state;
     start_session();
+    assert_flushed();
     record_snapshot("{\"parent\":0}");
     assert_int_equal(exit_status_of(record_a_snapshot), 0);
     assert_int_equal(count_on_disk("parent\":0"), 0);
