@@ -46,11 +46,17 @@ static void chunks_that_pile_up_wake_the_flusher(void **state) {
     assert_int_equal(count_spans("busy"), 20000);
 }
 
+/* Where a directory above the spool would have to be. */
+static const char *make_file_in_the_way(void) {
+    static char path[80];
+    snprintf(path, sizeof path, "%s/run", scratch);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    return path;
+}
+
 static void a_directory_that_cannot_be_made_keeps_the_batches(void **state) {
     (void)state;
-    char in_the_way[80];
-    snprintf(in_the_way, sizeof in_the_way, "%s/run", scratch);
-    close(open(in_the_way, O_CREAT | O_WRONLY, 0600));
+    const char *in_the_way = make_file_in_the_way();
     atomic_store(&cirron_disk_refused, false);
     start_session();
     record_span("waits");
@@ -69,9 +75,7 @@ static void a_directory_that_cannot_be_made_keeps_the_batches(void **state) {
 
 static void what_the_disk_refuses_to_the_end_is_counted(void **state) {
     (void)state;
-    char in_the_way[80];
-    snprintf(in_the_way, sizeof in_the_way, "%s/run", scratch);
-    close(open(in_the_way, O_CREAT | O_WRONLY, 0600));
+    const char *in_the_way = make_file_in_the_way();
     start_session();
     cirron_counters before = count();
     record_span("lost");
