@@ -27,10 +27,7 @@ static void the_flusher_wakes_by_itself(void **state) {
     (void)state;
     assert_int_equal(start_session_in(spool, SECOND / 1000), CIRRON_OK);
     record_span("tick");
-    uint64_t cycle = cirron_flusher_wait_cycle(flusher, 0, 0);
-    for (int i = 0; i < 1000 && count_spans("tick") == 0; i++) {
-        cycle = cirron_flusher_wait_cycle(flusher, cycle, PATIENCE);
-    }
+    wait_for_spans("tick");
     assert_int_equal(count_spans("tick"), 1);
 }
 
@@ -41,7 +38,8 @@ static void chunks_that_pile_up_wake_the_flusher(void **state) {
     for (int i = 0; i < 20000; i++) {
         record_span("busy");
     }
-    assert_true(cirron_flusher_wait_cycle(&process()->flusher, cycle, PATIENCE) > cycle);
+    wait_for_spans("busy");
+    assert_int_not_equal(count_spans("busy"), 0);
     assert_flushed();
     assert_int_equal(count_spans("busy"), 20000);
 }
@@ -222,6 +220,18 @@ static void a_long_cycle_is_waited_for_once(void **state) {
     cirron_flusher_unpark(&own->flusher);
 }
 
+static void a_thread_with_the_number_of_the_last_flusher_is_waited_for_once(void **state) {
+    (void)state;
+    start_session();
+    cirron_flusher *flusher = &process()->flusher;
+    assert_true(cirron_flusher_stop(flusher, PATIENCE));
+    flusher->thread_id = gettid();
+    assert_false(cirron_flusher_park(flusher, SECOND / 100));
+    cirron_flusher_unpark(flusher);
+    assert_true(cirron_flusher_park(flusher, SECOND));
+    cirron_flusher_unpark(flusher);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(flush_returns_when_the_disk_has_it),
@@ -236,6 +246,7 @@ int main(void) {
         TEST(a_flush_or_a_stop_beside_a_parked_flusher_is_done),
         TEST(a_parked_flusher_keeps_its_interval),
         TEST(a_long_cycle_is_waited_for_once),
+        TEST(a_thread_with_the_number_of_the_last_flusher_is_waited_for_once),
     };
     return cmocka_run_group_tests(tests, init_process, NULL);
 }

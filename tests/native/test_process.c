@@ -132,6 +132,24 @@ static bool end_the_session_and_have_another(void) {
     return ended && start_session_in(spool, NEVER) == CIRRON_OK && record_and_end("child");
 }
 
+static bool has_room_of_its_own(void) {
+    uint64_t waiting = cirron_queues_bytes(); /* in the parent */
+    record_span("child");
+    return cirron_queues_bytes() < waiting;
+}
+
+static void what_waits_in_the_parent_takes_no_room_of_a_child(void **state) {
+    (void)state;
+    assert_int_equal(start_session_in(NULL, NEVER), CIRRON_OK);
+    pthread_mutex_lock(&process()->collector.mutex); /* nobody drains */
+    for (int i = 0; i < 10000; i++) {
+        record_span("step");
+    }
+    int status = exit_status_of(has_room_of_its_own);
+    pthread_mutex_unlock(&process()->collector.mutex);
+    assert_int_equal(status, 0);
+}
+
 static void a_child_may_have_a_session_of_its_own(void **state) {
     (void)state;
     start_session();
@@ -234,6 +252,7 @@ int main(void) {
         TEST(a_root_has_its_name_when_the_table_of_names_is_full),
         TEST(a_session_without_a_spool_keeps_its_records_in_memory),
         TEST(a_forked_child_writes_its_own_records_and_no_other),
+        TEST(what_waits_in_the_parent_takes_no_room_of_a_child),
         TEST(a_child_may_have_a_session_of_its_own),
         TEST(a_fork_in_the_middle_of_everything_leaves_the_child_working),
         TEST(threads_that_record_first_in_a_child_share_one_state),

@@ -114,6 +114,62 @@ static void a_child_of_a_session_answers_sigterm_for_itself(void **state) {
     assert_int_equal(count_spans("parent"), 1);
 }
 
+static void a_child_of_an_ended_session_answers_sigterm_in_its_own(void **state) {
+    (void)state;
+    skip_under_tsan();
+    pid_t parent = fork();
+    if (parent == 0) {
+        start_session_and_catch();
+        (void)end_session();
+        pid_t child = fork();
+        if (child == 0) {
+            start_session_and_catch();
+            record_span("child");
+            die_by_sigterm();
+        }
+        _exit(signal_that_killed(child) == SIGTERM ? 0 : 1);
+    }
+    assert_int_equal(wait_for(parent), 0);
+    assert_int_equal(count_spans("child"), 1);
+}
+
+/* As a supervisor does that sends it to its workers and to their process group. */
+static void sigterm_that_is_sent_twice_is_answered_once(void **state) {
+    (void)state;
+    skip_under_tsan();
+    pid_t child = fork();
+    if (child == 0) {
+        start_session_and_catch();
+        record_span("last");
+        pthread_mutex_lock(&process()->collector.mutex); /* it is not done yet */
+        (void)raise(SIGTERM);
+        (void)raise(SIGTERM);
+        pthread_mutex_unlock(&process()->collector.mutex);
+        sleep(30);
+        _exit(1);
+    }
+    assert_killed_by_sigterm(child);
+    assert_int_equal(count_spans("last"), 1);
+    assert_int_equal(count_spans("cirron.session"), 2);
+}
+
+static void without_a_timer_a_second_sigterm_ends_a_stuck_process(void **state) {
+    (void)state;
+    skip_under_tsan();
+    pid_t child = fork();
+    if (child == 0) {
+        start_session();
+        (void)flush();
+        timers_are_refused = true;
+        (void)cirron_sigterm_catch(&process()->flusher);
+        pthread_mutex_lock(&process()->collector.mutex);
+        (void)raise(SIGTERM);
+        (void)raise(SIGTERM);
+        _exit(1);
+    }
+    assert_killed_by_sigterm(child);
+}
+
 /* In a process of its own, which ends by it. */
 static void take_sigterm_after_a_child_of_vfork(void) {
     start_session_and_catch();
@@ -203,6 +259,9 @@ int main(void) {
         TEST(sigterm_writes_everything_first),
         TEST(sigterm_is_answered_by_a_process_that_only_forks),
         TEST(a_child_of_a_session_answers_sigterm_for_itself),
+        TEST(a_child_of_an_ended_session_answers_sigterm_in_its_own),
+        TEST(sigterm_that_is_sent_twice_is_answered_once),
+        TEST(without_a_timer_a_second_sigterm_ends_a_stuck_process),
         TEST(a_child_of_vfork_leaves_sigterm_to_its_parent),
         TEST(sigterm_after_the_session_ends_the_process_at_once),
         TEST(a_stuck_flusher_does_not_keep_a_process_from_sigterm),
