@@ -224,15 +224,18 @@ class LoaderPass:
 
     A subclass has `_decide()`, called before the first item, which sets `_trains`: whether
     the pass has steps. It is called again when that was False and an optimizer has made a
-    step outside every step. At the end `_end()` is called, and `_fail(error)` when the source
-    raises; the step for which there was no item is still open then.
+    step outside every step, and when it was set to no bool. `_find_place()` is called before
+    an item of training if no epoch is open, or if an optimizer has made a step with the last
+    item and the step around the pass is still the same. At the end `_end()` is called, and
+    `_fail(error)` when the source raises; the step for which there was no item is still open
+    then.
     """
 
     _loop: Any
     _source: Any
     _epoch: Scope | None
     _step: Scope | None
-    _trains: bool | None
+    _trains: Any
     def __init__(self, loop: LoopState, source: Iterator[Any], epoch: Scope | None, /) -> None: ...
     def __iter__(self) -> LoaderPass: ...
     def __next__(self) -> Any: ...

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 import cirron as ci
 
@@ -29,7 +30,11 @@ def step(n: int) -> None:
     from cirron.hooks.passes import Loop
 
     loop = Loop(None, lambda: True, lambda: None, lambda epoch: None)
-    for _ in loop.start(lambda: iter(range(n))):
+
+    def batches() -> Iterator[int]:
+        return iter(range(n))
+
+    for _ in loop.start(batches, batches):
         pass
 
 

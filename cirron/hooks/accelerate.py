@@ -36,7 +36,7 @@ def _hook(registry: Registry, data_loader: ModuleType) -> Undo:
     def start(original: Any, self: Any) -> Any:
         if registry.loop is None:  # torch is not hooked
             return original(self)
-        return registry.loop.start(functools.partial(original, self))
+        return registry.loop.start(self, functools.partial(original, self))
 
     for name in _LOADERS:
         patches.method(getattr(data_loader, name), "__iter__", start)

@@ -6,6 +6,8 @@ request, so the wait for its item is its first child; an epoch lasts as long as 
 
 from __future__ import annotations
 
+import threading
+import weakref
 from time import perf_counter_ns
 
 from cirron import _core
@@ -45,25 +47,32 @@ class Loop(_core.LoopState):
         self.timer: Timer | None = None
         self.epochs = 0
         self.steps = 0
+        self.nests = False  # a pass went on after another had taken its step for left
+        self._passes: list[tuple[int, weakref.ref[Any], weakref.ref[Pass]]] = []
         self._registry = registry
         self._trains = trains
         self._begins = begins
         self._ends = ends
 
-    def start(self, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    def start(self, loader: Any, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         """Starts a pass.
 
         Args:
+            loader: what is walked over.
             make: makes the loader's own iterator, which may start processes.
 
         Returns:
             An iterator in front of it.
         """
         _core.end_left_optimizer_steps()
-        kinds = _core.open_kinds()
-        if not self.active or kinds & _core.KIND_PHASE or not _core.is_enabled():
+        if not self.active or _core.open_kinds() & _core.KIND_PHASE or not _core.is_enabled():
             return make()
-        epoch = self.open_epoch() if not kinds & _LOOP and self.is_training() else None
+        epoch = None
+        if self.is_training():
+            for older in self._passes_in_step(loader):
+                older.leave(None)
+            if not _core.open_kinds() & _LOOP:
+                epoch = self.open_epoch()
         asked_ns = perf_counter_ns()
         try:
             source = make()
@@ -73,7 +82,27 @@ class Loop(_core.LoopState):
             raise
         if epoch is not None:
             epoch.attrs["loader_start_ns"] = perf_counter_ns() - asked_ns
-        return Pass(self, source, epoch)
+        new = Pass(self, source, epoch)
+        self._passes = [entry for entry in self._passes if entry[2]() is not None]
+        self._passes.append((threading.get_ident(), weakref.ref(loader), weakref.ref(new)))
+        return new
+
+    def _passes_in_step(self, loader: Any = None) -> Iterator[Pass]:
+        """Finds the passes, over one loader or any, whose step may be the one open here."""
+        if not _core.open_kinds() & _core.KIND_STEP:
+            return
+        here = threading.get_ident()
+        for thread, over, reference in self._passes:
+            if thread == here and (loader is None or over() is loader):
+                found = reference()
+                if found is not None and found._step is not None:
+                    yield found
+
+    def take_step(self, taker: Pass) -> None:
+        """Ends the step around a pass, which is training while the step's own is not."""
+        if not self.nests:
+            for other in self._passes_in_step():
+                other.leave(taker)
 
     def is_training(self, optimizes: bool = False) -> bool:
         """Says whether a pass has steps from now on.
@@ -152,23 +181,44 @@ class Loop(_core.LoopState):
 class Pass(_core.LoaderPass):
     """Stands in front of a loader's iterator, and looks like it to whoever asks.
 
-    Who loses it, by `break` or an exception, closes the open step and epoch.
+    Who loses it, by `break` or an exception, closes the open step and epoch. Who keeps it
+    and goes on with another pass has left them.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)
 
     _loop: Loop
 
     def _decide(self) -> None:
-        optimizes = self._trains is False
-        self._trains = self._loop.is_training(optimizes)
+        before = self._trains
+        if isinstance(before, weakref.ref):  # not left, it only had another pass in its step
+            self._loop.nests = True
+            taker = before()
+            if taker is not None:
+                taker._close()
+        self._trains = self._loop.is_training(before is False)
         if self._trains:
             self._loop.training_begins()
-            if optimizes and not _core.open_kinds() & _LOOP:
-                self._epoch = self._loop.open_epoch()
         elif self._epoch is not None and self._loop.discard(self._epoch):
             self._epoch = None
             self._loop.epochs -= 1
+
+    def _find_place(self) -> None:
+        """The step around this pass was left, or no epoch is open."""
+        loop = self._loop
+        if _core.open_kinds() & _core.KIND_STEP:
+            loop.take_step(self)
+        if not _core.open_kinds() & _LOOP:
+            self._epoch = loop.open_epoch()
+
+    def leave(self, taker: Pass | None) -> None:
+        """Ends the step and the epoch; what a next item would begin is to be decided then.
+
+        Args:
+            taker: the pass whose steps follow, where that may turn out to be wrong.
+        """
+        self._close()
+        self._trains = None if taker is None else weakref.ref(taker)
 
     def _end(self) -> None:
         """There is no further item: the wait for it was no step."""
@@ -177,6 +227,11 @@ class Pass(_core.LoaderPass):
             self._step = None
             if loop.steps - 1 == step.index:  # no other thread has opened one since
                 loop.steps -= 1
+        epoch = self._epoch if self._step is None else None
+        began_late = epoch is not None and "loader_start_ns" not in epoch.attrs
+        if epoch is not None and began_late and loop.discard(epoch):  # with this very wait
+            self._epoch = None
+            loop.epochs -= 1
         self._close()
 
     def _fail(self, error: BaseException) -> None:

@@ -184,7 +184,7 @@ class _Hooks:
 
         @functools.wraps(original)
         def __iter__(loader: Any) -> Iterator[Any]:
-            return loop.start(functools.partial(original, loader))
+            return loop.start(loader, functools.partial(original, loader))
 
         put_back = _replace(Loader, "__iter__", original, __iter__)
 

@@ -20,12 +20,14 @@ typedef struct LoopState {
 
 typedef struct LoaderPass {
     PyObject_HEAD
-    LoopState *loop;      /* Owned; NULL: not initialised, as the next */
-    PyObject *source;     /* Owned */
-    PyObject *epoch;      /* Owned: a Scope, or None, or NULL, as the next */
-    PyObject *step;       /* Owned: open */
-    PyObject *trains;     /* Owned: a bool; None: undecided, or NULL */
-    uint32_t stray_steps; /* of optimizers, when that was decided */
+    LoopState *loop;          /* Owned; NULL: not initialised, as the next */
+    PyObject *source;         /* Owned */
+    PyObject *epoch;          /* Owned: a Scope, or None, or NULL, as the next */
+    PyObject *step;           /* Owned: open */
+    PyObject *trains;         /* Owned: a bool; else undecided, or NULL */
+    uint32_t stray_steps;     /* of optimizers, when that was decided */
+    uint32_t optimizer_steps; /* and ... */
+    long long steps; /* ... of the loop, when last asked for an item within another's step */
 } LoaderPass;
 
 /* Within a batch of ci.batches it is ci.batches that says how long the item took. Within a
@@ -116,6 +118,24 @@ static bool decide(PyObject *self) {
     return done != NULL;
 }
 
+/* Whether the step around this pass was left by another, whose iterator is still held: an
+ * optimizer has made a step with this pass's last item, and the other was asked for none. */
+static bool is_step_left(LoaderPass *pass) {
+    const uint32_t optimizer_steps = cirron_optimizer_steps();
+    const bool left = pass->steps == pass->loop->steps && pass->optimizer_steps != optimizer_steps;
+    pass->steps = pass->loop->steps;
+    pass->optimizer_steps = optimizer_steps;
+    return left;
+}
+
+/* Whether a pass of training has to open an epoch before its next step. */
+static bool has_no_place(LoaderPass *pass, uint32_t kinds) {
+    if ((kinds & CIRRON_KIND_STEP) != 0) {
+        return is_step_left(pass);
+    }
+    return (kinds & CIRRON_KIND_EPOCH) == 0 && (pass->epoch == NULL || pass->epoch == Py_None);
+}
+
 /* The next item, within what is no place for spans of the pass; its end ends the epoch. */
 static PyObject *next_unseen(PyObject *self) {
     PyObject *item = cirron_next(((LoaderPass *)self)->source);
@@ -140,6 +160,14 @@ static PyObject *next_item(PyObject *self) {
     uint32_t kinds = cirron_open_kinds();
     if ((kinds & NOT_HERE) != 0) {
         return next_unseen(self);
+    }
+    if (pass->trains == Py_True && has_no_place(pass, kinds)) {
+        PyObject *done = PyObject_CallMethod(self, "_find_place", NULL);
+        if (done == NULL) {
+            return NULL;
+        }
+        Py_DECREF(done);
+        kinds = cirron_open_kinds();
     }
     Scope *step = NULL; /* Owned, as the next */
     if (pass->trains == Py_True && (kinds & CIRRON_KIND_STEP) == 0) {

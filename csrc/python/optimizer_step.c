@@ -21,6 +21,7 @@ typedef struct StepSpan {
 
 static StepSpan *open_spans; /* of all threads */
 static PyObject *is_running; /* Owned, or NULL: a callable, True within an optimizer's step */
+static _Thread_local uint32_t steps;
 static _Thread_local uint32_t stray_steps;
 
 static PyTypeObject *span_type; /* Owned */
@@ -52,6 +53,10 @@ static void dealloc_span(PyObject *self) {
     Py_CLEAR(span->timer);
     PyObject_Free(self);
     Py_DECREF(type);
+}
+
+uint32_t cirron_optimizer_steps(void) {
+    return steps;
 }
 
 uint32_t cirron_stray_optimizer_steps(void) {
@@ -147,6 +152,7 @@ static PyObject *open_optimizer_step(PyObject *module, PyObject *const *args, Py
     }
     cirron_end_left_optimizer_steps();
     const uint32_t kinds = cirron_open_kinds();
+    steps++;
     if ((kinds & (CIRRON_KIND_STEP | CIRRON_KIND_BATCH)) == 0) {
         stray_steps++;
     }

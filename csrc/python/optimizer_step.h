@@ -10,7 +10,10 @@
 
 #include <stdint.h>
 
-/* Steps that optimizers have begun in this thread outside every step of a loop. */
+/* Steps that optimizers have begun in this thread. */
+uint32_t cirron_optimizer_steps(void);
+
+/* Those of them outside every step of a loop. */
 uint32_t cirron_stray_optimizer_steps(void);
 
 /* Ends the spans of this thread's optimizer steps that are over. */

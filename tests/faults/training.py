@@ -46,7 +46,7 @@ def batches() -> Iterator[int]:
 
 
 def train(name: str) -> None:
-    for item in loop.start(batches):
+    for item in loop.start(batches, batches):
         ci.mark(name, 0.5)
         forward(item)
         open_step(None, StepArguments, (), {})  # closed when it is lost

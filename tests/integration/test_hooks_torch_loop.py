@@ -1,5 +1,7 @@
 """What `ci.profile()` alone makes of an ordinary PyTorch training loop."""
 
+import asyncio
+import contextlib
 import gc
 import itertools
 import threading
@@ -310,6 +312,177 @@ def test_two_loaders_side_by_side_share_the_steps(session):
         epoch[0]
           step[0]: data_load data_load forward backward optimizer_step
           step[1]: data_load data_load forward backward optimizer_step
+    """)
+
+
+def test_look_at_a_batch_whose_iterator_is_kept_ends_with_the_loaders_next_pass(session):
+    run, batches = Run(), loader(2)
+    iterator = iter(batches)
+    next(iterator)
+    for _ in range(2):
+        run.epoch(batches)
+    del iterator
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: data_load
+        epoch[1]
+          step[1]: {FULL}
+          step[2]: {FULL}
+        epoch[2]
+          step[3]: {FULL}
+          step[4]: {FULL}
+    """)
+
+
+def test_look_at_another_loaders_batch_ends_when_training_goes_on_without_it(session):
+    run, batches = Run(), loader(2)
+    examples = enumerate(loader(1))
+    next(examples)
+    for _ in range(2):
+        run.epoch(batches)
+    del examples
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: data_load {FULL}
+        epoch[1]
+          step[1]: {FULL}
+        epoch[2]
+          step[2]: {FULL}
+          step[3]: {FULL}
+    """)
+
+
+def test_loop_that_was_interrupted_with_its_iterator_kept_can_be_run_again(session):
+    run, batches = Run(), loader(2)
+    iterator = iter(batches)
+    with contextlib.suppress(KeyboardInterrupt):
+        run.step(*next(iterator))
+        raise KeyboardInterrupt
+    run.epoch(batches)
+    run.step(*next(iterator))  # and the first one goes on
+    del iterator
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: {FULL}
+        epoch[1]
+          step[1]: {FULL}
+          step[2]: {FULL}
+        epoch[2]
+          step[3]: {FULL}
+    """)
+
+
+def test_tasks_that_train_with_one_loader_at_a_time_have_trees_of_their_own(session):
+    batches = loader(2)
+
+    async def train(run):
+        for x, y in batches:
+            run.step(x, y)
+            await asyncio.sleep(0)
+
+    async def main():
+        await asyncio.gather(train(Run()), train(Run()))
+
+    asyncio.run(main())
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: {FULL}
+          step[2]: {FULL}
+        epoch[1]
+          step[1]: {FULL}
+          step[3]: {FULL}
+    """)
+
+
+def test_loader_that_is_started_anew_before_its_end_begins_an_epoch(session):
+    run, batches = Run(), loader(3)
+    for _ in range(2):
+        iterator = iter(batches)
+        run.step(*next(iterator))
+        run.step(*next(iterator))
+    del iterator
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: {FULL}
+          step[1]: {FULL}
+        epoch[1]
+          step[2]: {FULL}
+          step[3]: {FULL}
+    """)
+
+
+def test_loop_of_training_within_the_steps_of_another_is_known_from_the_second_step_on(session):
+    run, tasks, examples = Run(), loader(3), loader(2)
+    for _task in tasks:
+        run.epoch(examples)
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: data_load {FULL}
+        epoch[1]
+          step[1]: {FULL}
+        epoch[2]
+          step[2]: data_load {FULL} {FULL}
+          step[3]: data_load {FULL} {FULL}
+    """)
+
+
+def test_iterator_that_is_asked_twice_a_step_is_known_to_be_no_loop_from_the_second_on(session):
+    run, batches = Run(), loader(3)
+    critic = iter(loader(6))
+    for x, y in batches:
+        run.step(*next(critic))
+        run.step(*next(critic))
+        run.step(x, y)
+    del critic
+    phases = "forward backward optimizer_step"
+    step = f"data_load data_load {phases} data_load {phases} {phases}"
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: data_load data_load {phases}
+          step[1]: data_load {phases} {phases}
+        epoch[1]
+          step[2]: {step}
+          step[3]: {step}
+    """)
+
+
+def test_loaders_that_start_again_by_turns_go_on_having_epochs(session):
+    run, one, other = Run(), loader(2), loader(3)
+    labelled, unlabelled = iter(one), iter(other)
+    for _ in range(4):
+        try:
+            next(unlabelled)
+        except StopIteration:
+            unlabelled = iter(other)
+            next(unlabelled)
+        try:
+            x, y = next(labelled)
+        except StopIteration:
+            labelled = iter(one)
+            x, y = next(labelled)
+        run.step(x, y)
+    del labelled, unlabelled
+    step = "data_load data_load forward backward optimizer_step"
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: {step}
+          step[1]: {step}
+          step[2]: {step}
+        epoch[1]
+          step[3]: {step}
+    """)
+
+
+def test_accuracy_over_the_same_loader_within_an_epoch_is_part_of_its_step(session):
+    run, batches = Run(), loader(1)
+    for x, y in batches:
+        run.step(x, y)
+        with torch.no_grad():
+            for x, _y in batches:
+                run.model(x)
+    assert names() == tree(f"""
+        epoch[0]
+          step[0]: {FULL} data_load forward
     """)
 
 
