@@ -218,6 +218,23 @@ def test_several_optimizers_are_a_step_each(session):
     assert names() == "optimizer_step\noptimizer_step"
 
 
+def test_optimizer_in_a_hook_of_backward_is_part_of_it(session):
+    run = Run()
+
+    def step(parameter):
+        torch.optim.SGD([parameter]).step()
+
+    for parameter in run.model.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    for x, y in loader(2):
+        run.loss(run.model(x), y).backward()
+    assert names() == tree("""
+        epoch[0]
+          step[0]: data_load forward backward
+          step[1]: data_load forward backward
+    """)
+
+
 def test_closure_runs_within_the_step(session):
     model = network()
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
