@@ -447,7 +447,7 @@ def test_iterator_that_is_asked_twice_a_step_is_known_to_be_no_loop_from_the_sec
 
 
 def test_loaders_that_start_again_by_turns_go_on_having_epochs(session):
-    run, one, other = Run(), loader(2), loader(3)
+    run, one, other = Run(), loader(2), loader(4)
     labelled, unlabelled = iter(one), iter(other)
     for _ in range(4):
         try:
