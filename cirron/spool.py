@@ -15,14 +15,21 @@ def directory(path: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
     """Returns the absolute spool directory that `path` means.
 
     Args:
-        path: a spool directory, or a `.cirron` directory that contains `spool`.
+        path: a spool directory, or the directory around it, which `profile` takes as `path`.
     """
     try:
         absolute = Path(os.path.abspath(path))
     except OSError:  # the working directory is gone
         absolute = Path(path)
     inner = absolute / "spool"
-    return inner if absolute.name == ".cirron" and inner.is_dir() else absolute
+    return inner if inner.is_dir() and not _has_batches(absolute) else absolute
+
+
+def _has_batches(directory: Path) -> bool:
+    try:
+        return any(_BATCH_NAME.fullmatch(name) for name in os.listdir(directory))
+    except OSError:
+        return False
 
 
 def batch_files(path: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> list[Path]:
@@ -56,7 +63,7 @@ def read(path: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> SpanTable:
     A file that is no valid batch costs itself and a line in the table's `warnings`.
 
     Args:
-        path: a spool directory, or a `.cirron` directory that contains `spool`.
+        path: a spool directory, or the directory around it, which `profile` takes as `path`.
 
     Raises:
         OSError: the directory exists and can't be listed.

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from spool_factory import SpoolFactory, training_run
 
 from cirron import spool
@@ -26,15 +27,18 @@ def test_a_directory_that_does_not_exist_has_no_batches(tmp_path: Path) -> None:
     assert len(spool.read(tmp_path / "nowhere")) == 0
 
 
-def test_a_cirron_directory_means_the_spool_in_it(tmp_path: Path) -> None:
-    training_run(SpoolFactory(tmp_path / ".cirron" / "spool"))
-    assert spool.directory(tmp_path / ".cirron") == tmp_path / ".cirron" / "spool"
-    assert len(spool.read(tmp_path / ".cirron")) == 11
+@pytest.mark.parametrize("name", [".cirron", "runs"])
+def test_the_directory_around_a_spool_means_the_spool(tmp_path: Path, name: str) -> None:
+    training_run(SpoolFactory(tmp_path / name / "spool"))
+    assert spool.directory(tmp_path / name) == tmp_path / name / "spool"
+    assert len(spool.read(tmp_path / name)) == 11
 
 
-def test_a_spool_that_is_named_spool_is_itself(tmp_path: Path) -> None:
-    (tmp_path / "spool" / "spool").mkdir(parents=True)
-    assert spool.directory(tmp_path / "spool") == tmp_path / "spool"
+def test_a_directory_with_batches_is_the_spool_itself(tmp_path: Path) -> None:
+    training_run(SpoolFactory(tmp_path))
+    (tmp_path / "spool").mkdir()
+    assert spool.directory(tmp_path) == tmp_path
+    assert len(spool.read(tmp_path)) == 11
 
 
 def test_a_broken_file_costs_itself_and_a_warning(tmp_path: Path) -> None:

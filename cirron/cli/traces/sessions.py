@@ -23,7 +23,7 @@ spool_option = click.option(
     show_envvar=True,
     default=spool_files.DEFAULT_DIRECTORY,
     show_default=True,
-    help="Spool directory, or a .cirron directory that holds one.",
+    help="Spool directory, or the directory around it, as profile(path=...) has it.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
