@@ -268,6 +268,9 @@ def end_session(timeout: float) -> bool:
 def session_id() -> str | None: ...
 def set_enabled(enabled: bool) -> None: ...
 def is_enabled() -> bool: ...
+def restart_counts() -> None:
+    """Has `counters` count from here, as a session's start does."""
+
 def flush(timeout: float) -> bool:
     """Drains to the trace buffer and the disk. True when done within `timeout` seconds."""
 

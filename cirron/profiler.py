@@ -154,7 +154,9 @@ def start(settings: Settings) -> Profiler:
         # Before the session starts: a fork in between must not find one without a profiler.
         _current = profiler
         _core.set_enabled(settings.enabled)
-        if settings.enabled:
+        if not settings.enabled:
+            _core.restart_counts()
+        else:
             try:
                 _start_session(profiler)
             except MemoryError:

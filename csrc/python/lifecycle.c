@@ -40,6 +40,10 @@ static void update_root_overhead(void) {
 
 static void remember_counts(void) {
     cirron_process *process = cirron_process_get();
+    if (process != NULL) {
+        Py_BEGIN_ALLOW_THREADS cirron_collector_settle(&process->collector);
+        Py_END_ALLOW_THREADS
+    }
     cirron_process_count(process, &at_start);
     pid_at_start = getpid();
     scopes_at_start = cirron_the_recording.scopes;
@@ -103,11 +107,6 @@ static PyObject *start_session(PyObject *module, PyObject *args, PyObject *kwarg
     config.attrs_len = encoded.text.len;
     if (cirron_the_recording.scope_cost_ns == 0 && cirron_calibrate() != 0) {
         PyErr_Clear(); /* no memory: overhead reads 0 */
-    }
-    cirron_process *process = cirron_process_get();
-    if (process != NULL) {
-        Py_BEGIN_ALLOW_THREADS cirron_collector_settle(&process->collector);
-        Py_END_ALLOW_THREADS
     }
     remember_counts();
     int status = cirron_session_start(&config);
@@ -183,6 +182,13 @@ static PyObject *set_enabled(PyObject *module, PyObject *enabled) {
     Py_RETURN_NONE;
 }
 
+static PyObject *restart_counts(PyObject *module, PyObject *ignored) {
+    (void)module;
+    (void)ignored;
+    remember_counts();
+    Py_RETURN_NONE;
+}
+
 static PyObject *is_enabled(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
@@ -255,6 +261,7 @@ PyMethodDef cirron_lifecycle_methods[] = {
     {"session_number", get_session_number, METH_NOARGS, NULL},
     {"set_enabled", set_enabled, METH_O, NULL},
     {"is_enabled", is_enabled, METH_NOARGS, NULL},
+    {"restart_counts", restart_counts, METH_NOARGS, NULL},
     {"flush", flush, METH_O, NULL},
     {"counters", get_counters, METH_NOARGS, NULL},
     {"catch_sigterm", catch_sigterm, METH_NOARGS, NULL},

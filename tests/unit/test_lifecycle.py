@@ -156,6 +156,15 @@ def test_disabled_profiler_gives_way_to_the_next():
         assert ci.trace(format="dict")["span_count"] == 1
 
 
+def test_counts_of_a_disabled_profiler_are_not_the_last_sessions():
+    with ci.profile(output="none"), ci.scope("a"):
+        ci.mark("x", 1)
+    with ci.profile(enabled=False), ci.scope("unseen"):
+        health = ci.health()
+    counts = ("span_count", "mark_count", "overhead_ns", "trace_evicted_count")
+    assert [health[count] for count in counts] == [0, 0, 0, 0]
+
+
 def test_shutdown_ends_being_disabled():
     with ci.profile(enabled=False), ci.scope("unseen"):
         pass
