@@ -1,6 +1,6 @@
 """What recording adds to a step of other frameworks: `python benchmarks/frameworks.py`.
 
-Each trains the same MLP of 2,836 parameters with its own loop, in a process of its own. The
+Each trains the same MLP of 2,372 parameters with its own loop, in a process of its own. The
 time added is what the training waits; sessions are warm, without snapshots.
 """
 

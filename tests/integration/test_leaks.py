@@ -163,7 +163,7 @@ def public_functions():
         {f"cirron.{name}" for name in plain}
         | functions_of(ci.Cirron)
         | functions_of(ci.Profiler) - {"Profiler.__init__"}
-        | {f"spool.{n}" for n, f in vars(spool).items() if inspect.isfunction(f)}
+        | {f"spool.{n}" for n, f in vars(spool).items() if inspect.isfunction(f) and n[0] != "_"}
         | {f"cli {name}" for name in traces.commands}
     )
 
