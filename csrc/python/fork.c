@@ -22,47 +22,53 @@ enum { TRIES = 100 };
 static _Thread_local pid_t locked_in;
 static _Thread_local pid_t parked_in;
 
-/* A frame runs again when the C function that it called has returned. Later hooks of the
- * same fork may let pending calls run before. */
-static bool is_back(PyObject *frame, int64_t deadline_ns) {
-    return (PyObject *)PyEval_GetFrame() == frame || cirron_monotonic_ns() >= deadline_ns;
+/* Has `pending` called by the main thread with (what, frame, deadline, process). False when it
+ * can't be; an exception may be set then. */
+static bool call_later(int (*pending)(void *), PyObject *what, PyObject *frame) {
+    long long deadline_ns = cirron_monotonic_ns() + PATIENCE_NS;
+    PyObject *arguments = Py_BuildValue("(OOLi)", what, frame, deadline_ns, (int)getpid());
+    bool will = arguments != NULL && Py_AddPendingCall(pending, arguments) == 0;
+    if (!will) {
+        Py_XDECREF(arguments);
+    }
+    return will;
+}
+
+/* A frame runs again when the C function that it called has returned. Later hooks of the same
+ * fork may let pending calls run before: then it is called once more. */
+static bool is_too_early(int (*pending)(void *), PyObject *arguments) {
+    PyObject *frame = PyTuple_GetItem(arguments, 1); /* Borrowed, as the next */
+    PyObject *deadline_ns = PyTuple_GetItem(arguments, 2);
+    return (PyObject *)PyEval_GetFrame() != frame &&
+           cirron_monotonic_ns() < PyLong_AsLongLong(deadline_ns) &&
+           Py_AddPendingCall(pending, arguments) == 0;
 }
 
 static int raise_when_back(void *put_off) {
-    PyObject *arguments = put_off; /* Owned */
-    PyObject *error;               /* Borrowed, as the frame */
-    PyObject *frame;
-    long long deadline_ns;
-    int pid;
-    bool is_ours = PyArg_ParseTuple(arguments, "OOLi", &error, &frame, &deadline_ns, &pid) &&
-                   pid == getpid(); /* a child has the calls that its parent put off */
-    if (is_ours && !is_back(frame, deadline_ns) &&
-        Py_AddPendingCall(raise_when_back, arguments) == 0) {
+    PyObject *arguments = put_off;                   /* Owned */
+    PyObject *error = PyTuple_GetItem(arguments, 0); /* Borrowed */
+    /* A child has the calls that its parent put off. */
+    bool is_ours = PyLong_AsLong(PyTuple_GetItem(arguments, 3)) == getpid();
+    if (is_ours && is_too_early(raise_when_back, arguments)) {
         return 0;
     }
     if (is_ours) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     }
     Py_DECREF(arguments);
-    return PyErr_Occurred() ? -1 : 0;
+    return is_ours ? -1 : 0;
 }
 
 /* Has an exception raised in the code that forks. False when it can't, or need not: handlers
  * run in the main thread alone, and a want of memory is not theirs. */
 static bool put_off(PyObject *error) {
     PyObject *frame = (PyObject *)PyEval_GetFrame(); /* Borrowed */
-    long long deadline_ns = cirron_monotonic_ns() + PATIENCE_NS;
     if (gettid() != getpid() || PyErr_GivenExceptionMatches(error, PyExc_MemoryError)) {
         return false;
     }
-    PyObject *arguments =
-        Py_BuildValue("(OOLi)", error, frame != NULL ? frame : Py_None, deadline_ns, (int)getpid());
-    if (arguments == NULL || Py_AddPendingCall(raise_when_back, arguments) != 0) {
-        PyErr_Clear(); /* the error itself is told */
-        Py_XDECREF(arguments);
-        return false;
-    }
-    return true;
+    bool will = call_later(raise_when_back, error, frame != NULL ? frame : Py_None);
+    PyErr_Clear(); /* the error itself is told */
+    return will;
 }
 
 /* Takes the exception that is set; `before` becomes its context. */
@@ -159,12 +165,10 @@ static PyObject *after_fork_in_parent(PyObject *module, PyObject *ignored) {
     Py_RETURN_NONE;
 }
 
-static int call_in_frame(void *arguments) {
-    PyObject *call = PyTuple_GetItem(arguments, 0); /* Borrowed, as the next two */
-    PyObject *frame = PyTuple_GetItem(arguments, 1);
-    PyObject *deadline_ns = PyTuple_GetItem(arguments, 2);
-    if (!is_back(frame, PyLong_AsLongLong(deadline_ns)) &&
-        Py_AddPendingCall(call_in_frame, arguments) == 0) {
+static int call_in_frame(void *put_off) {
+    PyObject *arguments = put_off;                  /* Owned */
+    PyObject *call = PyTuple_GetItem(arguments, 0); /* Borrowed */
+    if (is_too_early(call_in_frame, arguments)) {
         return 0;
     }
     PyObject *result = run_hook(call, NULL);
@@ -172,7 +176,7 @@ static int call_in_frame(void *arguments) {
         PyErr_WriteUnraisable(call);
     }
     Py_XDECREF(result);
-    Py_DECREF((PyObject *)arguments);
+    Py_DECREF(arguments);
     return 0;
 }
 
@@ -183,16 +187,8 @@ static PyObject *call_when_back(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OO:call_when_back", &call, &frame)) {
         return NULL;
     }
-    long long deadline_ns = cirron_monotonic_ns() + PATIENCE_NS;
-    PyObject *arguments = Py_BuildValue("(OOL)", call, frame, deadline_ns);
-    if (arguments == NULL) {
-        return NULL;
-    }
-    bool will = Py_AddPendingCall(call_in_frame, arguments) == 0;
-    if (!will) {
-        Py_DECREF(arguments);
-    }
-    return PyBool_FromLong(will);
+    bool will = call_later(call_in_frame, call, frame);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(will);
 }
 
 PyMethodDef cirron_fork_methods[] = {

@@ -12,7 +12,6 @@
 #include "python/calibration.h"
 #include "python/frame.h"
 #include "python/recording.h"
-#include "python/text.h"
 
 static cirron_counters at_start;
 static uint64_t scopes_at_start;

@@ -111,11 +111,15 @@ static bool is_decided(const LoaderPass *pass) {
            (pass->trains == Py_False && pass->stray_steps == cirron_stray_optimizer_steps());
 }
 
-static bool decide(PyObject *self) {
-    ((LoaderPass *)self)->stray_steps = cirron_stray_optimizer_steps();
-    PyObject *done = PyObject_CallMethod(self, "_decide", NULL);
+static bool call(PyObject *self, const char *method) {
+    PyObject *done = PyObject_CallMethod(self, method, NULL);
     Py_XDECREF(done);
     return done != NULL;
+}
+
+static bool decide(PyObject *self) {
+    ((LoaderPass *)self)->stray_steps = cirron_stray_optimizer_steps();
+    return call(self, "_decide");
 }
 
 /* Whether the step around this pass was left by another, whose iterator is still held: an
@@ -162,11 +166,9 @@ static PyObject *next_item(PyObject *self) {
         return next_unseen(self);
     }
     if (pass->trains == Py_True && has_no_place(pass, kinds)) {
-        PyObject *done = PyObject_CallMethod(self, "_find_place", NULL);
-        if (done == NULL) {
+        if (!call(self, "_find_place")) {
             return NULL;
         }
-        Py_DECREF(done);
         kinds = cirron_open_kinds();
     }
     Scope *step = NULL; /* Owned, as the next */
